@@ -1,0 +1,83 @@
+"""What every engine is: a source in, events out."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from djsci.core.events import Event
+from djsci.core.sources import Source
+from djsci.guest.requests import HandlerRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one run may use. Times in seconds, sizes in bytes."""
+
+    timeout: float = 300.0
+    grace: float = 2.0
+    memory: int = 1 << 30
+    pids: int = 64
+    result: int = 6 << 20
+
+
+class Stop:
+    """How a run is told to stop. Used on the loop that executes the run; `reason` says why."""
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.is_forced = False
+        self._asked = asyncio.Event()
+        self._forced = asyncio.Event()
+
+    @property
+    def is_asked(self) -> bool:
+        return self.reason is not None
+
+    def ask(self, reason: str) -> None:
+        """Begin the ladder: interrupt, `grace` seconds, kill. `reason` is the End's state."""
+        if self.reason is None:
+            self.reason = reason
+            self._asked.set()
+
+    def force(self) -> None:
+        """Kill now."""
+        self.ask("cancelled")
+        self.is_forced = True
+        self._forced.set()
+
+    async def asked(self) -> None:
+        """Return once the run is asked to stop."""
+        await self._asked.wait()
+
+    async def forced(self) -> None:
+        """Return once the run is to be killed."""
+        await self._forced.wait()
+
+
+class Engine(ABC):
+    """Runs a source and yields its events. Iterate it under `aclosing`; closing it kills the run."""
+
+    name: ClassVar[str]
+    can_kill: ClassVar[bool] = True
+
+    @abstractmethod
+    def execute(
+        self, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
+    ) -> AsyncGenerator[Event, None]:
+        """Zero or more events, the first of them `Status(running)`, then exactly one `End`.
+
+        An exception of the user's code is an `Error` event and `End(failed)`, never raised.
+        The engine keeps the deadline (`limits.timeout` from `running`) itself.
+        """
+
+    async def open(self) -> None:
+        """Prepare what makes the next run fast. Called once, on the executor's loop."""
+
+    async def close(self) -> None:
+        """End every process and thread that this engine started."""
+
+    @abstractmethod
+    async def check(self) -> str | None:
+        """Why this engine does not work here, or None: for `djsci doctor`."""
