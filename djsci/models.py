@@ -142,7 +142,7 @@ class Run(models.Model):
     elapsed = models.FloatField(null=True, blank=True)
     reason = models.TextField(default="", blank=True)
     abandoned = models.BooleanField(default=False)
-    result = models.TextField(null=True, blank=True)  # JSON text  # noqa: DJ001
+    result = models.TextField(null=True, blank=True)  # JSON text
     result_ref = models.CharField(max_length=64, default="", blank=True)  # a blob's SHA-256
     result_size = models.BigIntegerField(default=0)
     http = models.JSONField(null=True, blank=True)
@@ -165,7 +165,7 @@ class Run(models.Model):
     rings = models.PositiveIntegerField(default=0)
     format = models.PositiveSmallIntegerField(default=1)
 
-    key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    key = models.CharField(max_length=255, null=True, blank=True)
     key_digest = models.CharField(max_length=64, default="", blank=True)
 
     class Meta:
