@@ -1,0 +1,50 @@
+"""Level `process`: a process of its own with an environment of its own, and no wall around it."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+PASSED = ("LANG", "TZ")
+ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+# A session of its own is a process group of its own: signals reach the tree, not the server.
+START: Mapping[str, Any] = {"start_new_session": True}
+
+
+def command(argv: Sequence[str]) -> list[str]:
+    """The command line that starts `argv` at this level: nothing is added."""
+    return list(argv)
+
+
+def environment(run_folder: Path) -> dict[str, str]:
+    """All that a program at this level finds in its environment; the server's is not passed on.
+
+    `run_folder` becomes its home.
+    """
+    interpreter = str(Path(sys.executable).parent)
+    values = {
+        "PATH": os.pathsep.join((interpreter, os.environ.get("PATH") or os.defpath)),
+        "HOME": str(run_folder),
+        "LANG": "C.UTF-8",
+        "MPLCONFIGDIR": matplotlib_folder(),
+        "IPYTHONDIR": str(run_folder / ".ipython"),
+    }
+    values |= {name: os.environ[name] for name in PASSED if os.environ.get(name)}
+    return values | dict.fromkeys(ONE_THREAD, "1")
+
+
+def matplotlib_folder() -> str:
+    """matplotlib's folder, shared by all runs: its list of fonts takes seconds to make."""
+    configured = os.environ.get("MPLCONFIGDIR")
+    if configured:
+        return configured
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(cache, "djsci", "matplotlib")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return tempfile.gettempdir()
+    return str(folder)
