@@ -24,6 +24,7 @@ Listener = Callable[[Ring], None]
 _lock = threading.Lock()
 _listeners: dict[str, set[tuple[asyncio.AbstractEventLoop, Listener]]] = defaultdict(set)
 _broadcast: Callable[[Ring], None] | None = None
+local_executor: Any = None  # the id of this process's executor
 
 
 @contextmanager

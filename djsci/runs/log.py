@@ -137,9 +137,7 @@ def take_over(
     lines = [
         numbered(event.to_json(), seq=head + place, t=now) for place, event in enumerate(events, 1)
     ]
-    return append(
-        Append(run_id=run_id, lease=lease + 1, head=head, lines=lines, columns=columns)
-    )
+    return append(Append(run_id=run_id, lease=lease + 1, head=head, lines=lines, columns=columns))
 
 
 def read(run_id: str, *, after: int, events: int = 1000, size: int = ROW_BYTES) -> Page:

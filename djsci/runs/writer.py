@@ -7,7 +7,7 @@ import threading
 import time
 from concurrent.futures import Future
 
-from django.db import connections, transaction
+from django.db import InterfaceError, OperationalError, connections, transaction
 
 from djsci import conf
 from djsci.models import Run
@@ -18,7 +18,7 @@ from .log import Append, append
 logger = logging.getLogger("djsci.writer")
 
 _BATCH = 64
-Waiting = tuple[Append, "Future[bool]"]
+Waiting = tuple[Append, "Future[bool]", float]
 
 
 class DatabaseAway(Exception):
@@ -36,7 +36,7 @@ class Writer:
     async def append(self, item: Append) -> bool:
         """Whether the item was committed; False: the lease is lost. Raises `DatabaseAway`."""
         done: Future[bool] = Future()
-        self._queue.put((item, done))
+        self._queue.put((item, done, time.monotonic()))
         return await asyncio.wrap_future(done)
 
     def close(self) -> None:
@@ -59,31 +59,34 @@ class Writer:
     def _write_batch(self, waiting: list[Waiting]) -> None:
         try:
             with transaction.atomic():
-                results = [append(item) for item, _ in waiting]
+                results = [append(item) for item, _, _ in waiting]
         except Exception:
             logger.warning("an append failed; trying run by run", exc_info=True)
             connections.close_all()
             for entry in waiting:
                 self._write_alone(*entry)
             return
-        for (item, done), is_mine in zip(waiting, results, strict=True):
+        for (item, done, _), is_mine in zip(waiting, results, strict=True):
             _finish(item, done, is_mine)
 
-    def _write_alone(self, item: Append, done: "Future[bool]") -> None:
+    def _write_alone(self, item: Append, done: "Future[bool]", since: float) -> None:
         """Try until `database_retry` seconds have passed; the commit may have been ambiguous."""
-        until = time.monotonic() + conf.intervals.database_retry
+        until = since + conf.intervals.database_retry
         pause = 0.1
         while True:
             try:
                 with transaction.atomic():
                     is_mine = append(item) or _was_written(item)
-            except Exception as error:
+            except (OperationalError, InterfaceError) as error:
                 connections.close_all()
                 if time.monotonic() > until:
                     done.set_exception(DatabaseAway(str(error)))
                     return
                 time.sleep(pause)
                 pause = min(5.0, pause * 2)
+            except Exception as error:
+                done.set_exception(error)
+                return
             else:
                 _finish(item, done, is_mine)
                 return

@@ -1,0 +1,213 @@
+"""Who, what, limits: a call becomes a queued run, or an error that says why not."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from djsci import blobs, conf, uploads
+from djsci.access import permissions
+from djsci.access.callers import Caller
+from djsci.access.database import in_database, in_files
+from djsci.core import requests, schema
+from djsci.core.errors import Conflict, Draining, LimitReached
+from djsci.core.events import Status, dumps
+from djsci.core.sources import Source
+from djsci.engines import registry
+from djsci.guest.requests import HandlerRequest, User
+from djsci.models import PrivateFile, Run, Version
+
+from . import dispatch, executor, log
+from .claims import FORMAT
+from .gate import enter_gate
+
+_REQUEST_INLINE = 256 << 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """An admitted run; `is_new` is False when an earlier call with the same key made it."""
+
+    run_id: str
+    is_new: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Everything that is asked for, checked and ready to become a row."""
+
+    file: PrivateFile
+    version: Version
+    caller: Caller
+    trigger: str
+    engine: str
+    isolation: str
+    parameters: dict[str, Any]
+    request: str
+    key: str | None
+    digest: str
+
+
+async def start(
+    file_id: str,
+    *,
+    caller: Caller,
+    trigger: str,
+    parameters: Mapping[str, Any] | None = None,
+    text_parameters: Mapping[str, list[str]] | None = None,
+    request: HandlerRequest | None = None,
+    key: str | None = None,
+) -> Started:
+    """Admit a call of a file's present version.
+
+    With `request` (classic URLs, `call/`) parameters are `text_parameters`, then the JSON object
+    `parameters`; unknown ones are ignored. Without, `parameters` alone make a POST whose JSON body
+    they are, and unknown ones are refused. Raises `NotFound`, `Forbidden`, `BadParameters`,
+    `SourceInvalid`, `NoHandler`, `LimitReached`, `Conflict`, `Draining`, `IsolationUnavailable`.
+    """
+    running = executor.current()
+    if running is not None and running.is_draining:
+        raise Draining
+    file, version = await in_database(_look_up, file_id, caller)
+    source = await in_files(uploads.source, version)
+    checked = _check(source, parameters or {}, text_parameters, is_strict=request is None)
+    if request is None:
+        request = requests.from_parameters(
+            checked, user=_user(caller), path=f"/djsci/call/{file_id}/"
+        )
+    request = replace(request, parameters=checked, user=_user(caller))
+    engine, isolation = await in_files(registry.choose, file, version, source)
+    text = dumps(request.to_dict())
+    call = Call(
+        file=file,
+        version=version,
+        caller=caller,
+        trigger=trigger,
+        engine=engine,
+        isolation=isolation,
+        parameters=checked,
+        request=await _stored(text),
+        key=key or None,
+        digest=_digest(request, checked) if key else "",
+    )
+    started = await in_database(_admit, call)
+    if started.is_new:
+        dispatch.ring()
+    return started
+
+
+def _look_up(file_id: str, caller: Caller) -> tuple[PrivateFile, Version]:
+    file = uploads.find(file_id)
+    permissions.require_run(caller, file)
+    return file, uploads.current_version(file)
+
+
+def _check(
+    source: Source,
+    parameters: Mapping[str, Any],
+    text: Mapping[str, list[str]] | None,
+    *,
+    is_strict: bool,
+) -> dict[str, Any]:
+    values = {**schema.from_text(source.parameters, text or {}), **parameters}
+    return schema.validate(source.parameters, values, is_strict=is_strict)
+
+
+def _user(caller: Caller) -> User:
+    user = caller.user
+    return User(
+        id=user.pk if isinstance(user.pk, int | str) else str(user.pk),
+        username=user.get_username(),
+        is_authenticated=True,
+        is_staff=bool(getattr(user, "is_staff", False)),
+        is_superuser=bool(getattr(user, "is_superuser", False)),
+    )
+
+
+async def _stored(text: str) -> str:
+    if len(text) <= _REQUEST_INLINE:
+        return text
+    return "blob:" + await in_files(blobs.put, text.encode())
+
+
+def _digest(request: HandlerRequest, parameters: Mapping[str, Any]) -> str:
+    """What two calls with one key must have in common."""
+    parts = json.dumps(
+        [request.method, request.path_info, dict(request.GET.lists()), dict(parameters)],
+        sort_keys=True,
+        default=str,
+    )
+    return hashlib.sha256(parts.encode() + b"\0" + request.body).hexdigest()
+
+
+def _admit(call: Call) -> Started:
+    try:
+        return _insert(call)
+    except IntegrityError:
+        earlier = _earlier(call)
+        if earlier is None:
+            raise
+        return earlier
+
+
+@transaction.atomic
+def _insert(call: Call) -> Started:
+    """Quotas are counted and the run is written, with seq 1, under one lock."""
+    enter_gate()
+    earlier = _earlier(call)
+    if earlier is not None:
+        return earlier
+    _check_quotas(call)
+    now = timezone.now()
+    settings = call.file.settings
+    run = Run.objects.create(
+        file=call.file,
+        version=call.version,
+        user=call.caller.user,
+        token=call.caller.token,
+        trigger=call.trigger,
+        engine=call.engine,
+        isolation=call.isolation,
+        parameters=call.parameters,
+        request=call.request,
+        timeout=min(settings.get("timeout") or conf.get("TIMEOUT"), conf.get("TIMEOUT")),
+        memory=min(settings.get("memory") or conf.get("MEMORY_LIMIT"), conf.get("MEMORY_LIMIT")),
+        retries=settings.get("retries", conf.get("RETRIES")),
+        queue=settings.get("queue") or "default",
+        created=now,
+        format=FORMAT,
+        key=call.key,
+        key_digest=call.digest,
+    )
+    line = log.numbered(Status(state="queued").to_json(), seq=1, t=now.timestamp())
+    log.append(log.Append(run_id=run.pk, lease=0, head=0, lines=[line]))
+    return Started(run_id=run.pk, is_new=True)
+
+
+def _earlier(call: Call) -> Started | None:
+    """The run that the same key made within its time; another body under it is a conflict."""
+    if call.key is None:
+        return None
+    runs = Run.objects.filter(user=call.caller.user, file=call.file, key=call.key)
+    run = runs.values("pk", "created", "key_digest").first()
+    if run is None:
+        return None
+    if run["created"] < timezone.now() - timedelta(seconds=conf.intervals.kept_key):
+        runs.update(key=None)
+        return None
+    if run["key_digest"] != call.digest:
+        raise Conflict("This idempotency key was used with another body.")
+    return Started(run_id=run["pk"], is_new=False)
+
+
+def _check_quotas(call: Call) -> None:
+    queued = Run.objects.filter(state="queued")
+    if queued.filter(user=call.caller.user).count() >= conf.get("QUEUE_PER_USER"):
+        raise LimitReached("QUEUE_PER_USER: too many of your runs are waiting.", retry_after=5)
+    if queued.count() >= conf.get("QUEUE"):
+        raise LimitReached("QUEUE: too many runs are waiting on this site.", retry_after=10)

@@ -1,0 +1,138 @@
+"""One run, from its lease to its `end`: the only place where an engine's events become log rows."""
+
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from django.db.models.functions import Now
+
+from djsci import blobs, conf, uploads
+from djsci.access import permissions
+from djsci.access.callers import Caller
+from djsci.access.database import in_database, in_files
+from djsci.core.errors import DjsciError
+from djsci.core.events import End, Event, Status
+from djsci.engines.base import Limits, Stop
+from djsci.engines.registry import Engines
+from djsci.guest.requests import HandlerRequest
+from djsci.models import Run
+
+from .claims import Claim
+from .log import from_now
+from .recorder import LeaseLost, Recorder
+from .writer import DatabaseAway, Writer
+
+logger = logging.getLogger("djsci.runs")
+
+
+@dataclass(slots=True, kw_only=True)
+class Execution:
+    """A run that is executed here, as the executor sees it."""
+
+    claim: Claim
+    stop: Stop = field(default_factory=Stop)
+    is_lost: bool = False
+    reason: str = ""
+    renewed: float = field(default_factory=time.monotonic)
+
+    def lose(self) -> None:
+        """The lease is gone: kill the run, write nothing more."""
+        self.is_lost = True
+        self.stop.force()
+
+
+async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> None:
+    """Run it to its end. Never raises: what goes wrong is the run's state, or in the log file."""
+    run_id = execution.claim.run_id
+    recorder: Recorder | None = None
+    try:
+        run = await in_database(_load, run_id)
+        recorder = _recorder(run, execution, writer)
+        await recorder.add(Status(state="starting"))
+        await recorder.end(await _run(run, execution, engines, recorder))
+    except (LeaseLost, DatabaseAway) as error:
+        logger.warning("run %s: %s; its lease is given up", run_id, type(error).__name__)
+    except Exception:
+        logger.exception("run %s could not be executed", run_id)
+    finally:
+        if recorder is not None:
+            await recorder.abort()
+
+
+def _recorder(run: Run, execution: Execution, writer: Writer) -> Recorder:
+    async def store(content: bytes) -> str:
+        return await in_files(blobs.put, content)
+
+    return Recorder(
+        run_id=run.pk,
+        lease=execution.claim.lease,
+        head=execution.claim.head,
+        write=writer.append,
+        store=store,
+        output_limit=conf.get("OUTPUT_LIMIT"),
+        running_columns={"started": Now(), "deadline": from_now(run.timeout)},
+        on_failure=execution.lose,
+    )
+
+
+async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recorder) -> End:
+    """Everything between the claim and the end; returns the `End` that is to be written."""
+    began = time.monotonic()
+    try:
+        refusal = await in_database(_refusal, run)
+        if refusal:
+            return End(state="denied", elapsed=0.0, reason=refusal)
+        source = await in_files(uploads.source, run.version)
+        request = await in_files(_request, run)
+        engine = await engines.get(run.engine)
+        limits = Limits(
+            timeout=run.timeout,
+            grace=conf.get("GRACE"),
+            memory=run.memory,
+            pids=conf.get("PIDS_LIMIT"),
+            result=conf.get("RESULT_LIMIT"),
+        )
+        end = await _pump(
+            engine.execute(source, request, limits=limits, stop=execution.stop), recorder
+        )
+    except (LeaseLost, DatabaseAway):
+        raise
+    except DjsciError as error:
+        end = End(state="crashed", reason=error.detail)
+    except Exception as error:
+        logger.exception("run %s: the engine failed", run.pk)
+        end = End(state="crashed", reason=f"the engine failed: {type(error).__name__}")
+    elapsed = end.elapsed if end.elapsed is not None else time.monotonic() - began
+    reason = execution.reason if end.state == "cancelled" and execution.reason else end.reason
+    return End(state=end.state, elapsed=round(elapsed, 6), reason=reason, abandoned=end.abandoned)
+
+
+async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder) -> End:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, End):
+                return event
+            await recorder.add(event)
+    return End(state="crashed", reason="the engine ended without saying how")
+
+
+def _load(run_id: str) -> Run:
+    return Run.objects.select_related("file", "version", "user", "token__user").get(pk=run_id)
+
+
+def _refusal(run: Run) -> str:
+    """Why the run may not start after all: rights are asked again when it is claimed."""
+    if run.user is None:
+        return "its user no longer exists"
+    caller = Caller.of_run(run)
+    return "" if permissions.may_run(caller, run.file) else "the right to run it was withdrawn"
+
+
+def _request(run: Run) -> HandlerRequest:
+    text = run.request
+    if text.startswith("blob:"):
+        text = blobs.get(text.removeprefix("blob:")).decode()
+    return HandlerRequest.from_dict(json.loads(text))

@@ -1,0 +1,264 @@
+"""The part of a process that executes runs: one thread with its own loop, and one that ticks."""
+
+import asyncio
+import atexit
+import logging
+import os
+import threading
+import time
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+from django.db import connections
+
+from djsci import conf
+from djsci.access.database import in_database
+from djsci.engines.registry import Engines
+
+from . import claims, doorbell, sweep
+from .execute import Execution, execute
+from .writer import Writer
+
+logger = logging.getLogger("djsci.executor")
+
+_lock = threading.Lock()
+_current: "Executor | None" = None
+
+
+class Executor:
+    """Claims runs while it has slots, holds their leases, ends them when told to."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.slots = conf.running_slots()
+        self.id: uuid.UUID | None = None
+        self.is_draining = False
+        self._running: dict[str, Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._idle = threading.Event()
+        self._idle.set()
+        self._stopped = threading.Event()
+        self._claiming = asyncio.Lock()
+        self._claim_again = False
+        self._engines = Engines()
+        self._writer = Writer()
+        self._loop = asyncio.new_event_loop()
+        self._broadcast_layer()
+        self._thread = threading.Thread(target=self._run_loop, name="djsci", daemon=True)
+        self._thread.start()
+        self._ticker = threading.Thread(target=self._tick_always, name="djsci-tick", daemon=True)
+        self._ticker.start()
+
+    def _broadcast_layer(self) -> None:
+        layer = doorbell.shared_layer()
+        if layer is not None:
+            doorbell.set_broadcast(
+                doorbell.LayerBroadcast(layer, self._loop, window=conf.intervals.window)
+            )
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def soon(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Start a coroutine on the executor's loop, from any thread."""
+
+        def begin() -> None:
+            task = self._loop.create_task(work)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+        self._loop.call_soon_threadsafe(begin)
+
+    def ring(self) -> None:
+        """A run may be startable: claim, if a slot is free."""
+        self.soon(self._claim())
+
+    async def _claim(self) -> None:
+        """Claim until nothing is startable; a ring during a claim makes one more round."""
+        self._claim_again = True
+        if self._claiming.locked():
+            return
+        async with self._claiming:
+            while self._claim_again:
+                self._claim_again = False
+                await self._claim_once()
+
+    async def _claim_once(self) -> None:
+        free = self.slots - len(self._running)
+        if self.is_draining or self.id is None or free <= 0:
+            return
+        try:
+            taken = await in_database(claims.claim, self.id, slots=free, queues=conf.get("QUEUES"))
+        except Exception as error:
+            logger.warning("claiming failed: %s", type(error).__name__)
+            return
+        for item in taken:
+            self._begin(Execution(claim=item))
+
+    def _begin(self, execution: Execution) -> None:
+        self._running[execution.claim.run_id] = execution
+        self._idle.clear()
+        task = self._loop.create_task(self._execute(execution))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _execute(self, execution: Execution) -> None:
+        try:
+            await execute(execution, engines=self._engines, writer=self._writer)
+        finally:
+            del self._running[execution.claim.run_id]
+            if not self._running:
+                self._idle.set()
+            await self._claim()
+
+    def cancel(self, run_id: str, *, force: bool) -> None:
+        """Stop a run that is executed here; others are reached by their own tick."""
+        self._loop.call_soon_threadsafe(self._cancel, run_id, force)
+
+    def _cancel(self, run_id: str, force: bool) -> None:
+        execution = self._running.get(run_id)
+        if execution is None:
+            return
+        execution.stop.ask("cancelled")
+        if force:
+            execution.stop.force()
+
+    def _tick_always(self) -> None:
+        """Renew, hear cancels, claim, sweep: each half heartbeat, on one connection."""
+        looks = sweep.Looks()
+        while not self._stopped.is_set():
+            try:
+                self._tick(looks)
+            except Exception as error:
+                logger.warning("a tick failed: %s: %s", type(error).__name__, error)
+                connections.close_all()
+            self._stop_unrenewed()
+            self._stopped.wait(conf.get("HEARTBEAT") / 2)
+        connections.close_all()
+
+    def _tick(self, looks: "sweep.Looks") -> None:
+        if self.id is None:
+            self.id = claims.register(slots=self.slots)
+            doorbell.local_executor = self.id
+            sweep.reap_dead_neighbours()
+        running = dict(self._running)
+        claims.beat(self.id, busy=len(running), is_draining=self.is_draining)
+        held = claims.renew(self.id, running)
+        for run_id, execution in running.items():
+            self._loop.call_soon_threadsafe(self._heed, execution, held.get(run_id))
+        self.ring()
+        sweep.sweep(looks)
+
+    def _heed(self, execution: Execution, held: claims.Held | None) -> None:
+        if held is None or held.lease != execution.claim.lease:
+            if execution.claim.run_id in self._running:
+                execution.lose()
+            return
+        execution.renewed = time.monotonic()
+        if held.cancel:
+            self._cancel(execution.claim.run_id, held.cancel == "forced")
+
+    def _stop_unrenewed(self) -> None:
+        """Who cannot renew stops: the sweep of another process may have given the run away."""
+        for execution in list(self._running.values()):
+            if time.monotonic() - execution.renewed > max(60.0, conf.get("LEASE")):
+                self._loop.call_soon_threadsafe(execution.lose)
+
+    def drain(self, timeout: float) -> bool:
+        """Take nothing new; wait for what runs, then end it as `cancelled`, reason `shutdown`."""
+        self.is_draining = True
+        if not self._idle.wait(timeout):
+            self._loop.call_soon_threadsafe(self._stop_all)
+            return self._idle.wait(conf.get("GRACE") + 5)
+        return True
+
+    def hurry(self) -> None:
+        """Skip what is left of the waiting in `drain`."""
+        self._loop.call_soon_threadsafe(self._stop_all)
+
+    def _stop_all(self) -> None:
+        for execution in self._running.values():
+            execution.reason = "shutdown"
+            execution.stop.ask("cancelled")
+
+    def stop(self) -> None:
+        """Close engines and writer and end both threads. What still runs is killed."""
+        self.is_draining = True
+        self._stopped.set()
+        self._ticker.join(5)
+        closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+        try:
+            closing.result(10)
+        except TimeoutError:
+            logger.warning("the executor did not close in time")
+        self._writer.close()
+        doorbell.set_broadcast(None)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+
+    async def _close(self) -> None:
+        for execution in list(self._running.values()):
+            execution.reason = "shutdown"
+            execution.stop.force()
+        mine = asyncio.current_task()
+        waiting = [task for task in self._tasks if task is not mine]
+        if waiting:
+            await asyncio.wait(waiting, timeout=5)
+        await self._engines.close()
+        if self.id is not None:
+            try:
+                await in_database(claims.unregister, self.id)
+            except Exception:
+                logger.debug("the executor's row could not be removed")
+
+
+def start() -> Executor:
+    """This process's executor; made at the first call, and anew after a fork."""
+    global _current
+    with _lock:
+        if _current is None or _current.pid != os.getpid():
+            _current = Executor()
+        return _current
+
+
+def current() -> Executor | None:
+    """The executor, if this process has started one."""
+    return _current if _current is not None and _current.pid == os.getpid() else None
+
+
+def cancel(run_id: str, *, force: bool) -> None:
+    """Tell this process's executor, if there is one."""
+    executor = current()
+    if executor is not None:
+        executor.cancel(run_id, force=force)
+
+
+def drain(timeout: float) -> bool:
+    """Drain and stop this process's executor; True when every run ended."""
+    executor = current()
+    return executor is None or executor.drain(timeout)
+
+
+def stop() -> None:
+    """End this process's executor; the next `start` makes a new one."""
+    global _current
+    executor = current()
+    if executor is not None:
+        executor.stop()
+        _current = None
+
+
+def _drain_fast() -> None:
+    """Under a server that is not ours: children killed, ends written, before pools are closed."""
+    executor = current()
+    if executor is not None:
+        executor.drain(0)
+        stop()
+
+
+_register = getattr(threading, "_register_atexit", atexit.register)
+_register(_drain_fast)

@@ -1,0 +1,128 @@
+"""The one recovery: runs whose executor vanished end as `lost`, or are queued again."""
+
+import platform
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from djsci import conf
+from djsci.core.events import LIVE, End, Event, Log, Status
+from djsci.models import Executor, Run
+
+from . import claims, doorbell, log, retention
+
+_ROWS = 200
+
+
+@dataclass(slots=True)
+class Looks:
+    """What earlier sweeps of this process saw: a lease is judged by two looks, not by a clock."""
+
+    expired: dict[str, tuple[tuple[int, Any], float]] = field(default_factory=dict)
+    next_minute: float = 0.0
+    next_hour: float = 0.0
+
+
+def sweep(looks: Looks) -> None:
+    """One round, each step a conditional statement of at most 200 rows: no election is needed."""
+    _reap_expired(looks)
+    _end_overdue()
+    _end_stale_queued()
+    now = time.monotonic()
+    if now >= looks.next_minute:
+        looks.next_minute = now + 60
+        reap_dead_neighbours()
+        _forget_silent_executors()
+    if now >= looks.next_hour:
+        looks.next_hour = now + 3600
+        retention.purge()
+
+
+def _reap_expired(looks: Looks) -> None:
+    """Runs whose lease was seen expired, unchanged, twice, two heartbeats apart."""
+    lease = conf.get("LEASE")
+    rows = Run.objects.filter(state__in=LIVE, lease_until__isnull=False).filter(
+        Q(lease_until__lt=Now()) | Q(lease_until__gt=log.from_now(2 * lease))
+    )
+    now = time.monotonic()
+    seen = {
+        pk: (held, until)
+        for pk, held, until in rows.values_list("pk", "lease", "lease_until")[:_ROWS]
+    }
+    looks.expired = {
+        pk: looks.expired[pk]
+        if pk in looks.expired and looks.expired[pk][0] == what
+        else (what, now)
+        for pk, what in seen.items()
+    }
+    for pk, ((held, until), since) in list(looks.expired.items()):
+        if now - since >= 2 * conf.get("HEARTBEAT"):
+            _reap(pk, lease=held, lease_until=until)
+
+
+def reap_dead_neighbours() -> None:
+    """Runs of executors of this host, boot and pid namespace whose process is gone."""
+    neighbours = Executor.objects.filter(
+        host=platform.node(), boot=claims.boot_id(), pid_namespace=claims.pid_namespace()
+    )
+    for executor in neighbours:
+        if claims.process_started(executor.pid) == executor.process_started:
+            continue
+        rows = Run.objects.filter(executor=executor, state__in=LIVE).exclude(state="queued")
+        for pk, held in rows.values_list("pk", "lease"):
+            _reap(pk, lease=held)
+        executor.delete()
+
+
+def _reap(pk: str, *, lease: int, **seen: Any) -> None:
+    run = Run.objects.filter(pk=pk).values("starts", "retries", "cancel").first()
+    if run is None:
+        return
+    reason = "its executor vanished"
+    events: list[Event]
+    if run["starts"] <= run["retries"] and not run["cancel"]:
+        message = f"{reason}; it is started again"
+        events = [Log(level="warning", message=message), Status(state="queued", detail=message)]
+        columns: dict[str, Any] = {"state": "queued", "lease_until": None, "executor": None}
+    else:
+        if run["cancel"]:
+            reason += "; a cancel had been asked for"
+        end = End(state="lost", reason=reason)
+        events, columns = [end], log.end_columns(end)
+    _take_over(pk, lease=lease, events=events, columns=columns, **seen)
+
+
+def _end_overdue() -> None:
+    """Runs that live past their deadline under a living lease: the engine's own timer failed."""
+    late = log.from_now(-(conf.get("GRACE") + conf.get("LEASE")))
+    rows = Run.objects.filter(state__in=LIVE, deadline__lt=late).exclude(state="queued")
+    for pk, lease in rows.values_list("pk", "lease")[:_ROWS]:
+        end = End(state="timed_out", reason="its deadline has passed", abandoned=True)
+        _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end))
+
+
+def _end_stale_queued() -> None:
+    old = log.from_now(-conf.intervals.queued_for)
+    rows = Run.objects.filter(state="queued", created__lt=old)
+    for pk, lease in rows.values_list("pk", "lease")[:_ROWS]:
+        end = End(state="cancelled", elapsed=0.0, reason="it was queued for too long")
+        _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end), state="queued")
+
+
+def _take_over(
+    pk: str, *, lease: int, events: list[Event], columns: dict[str, Any], **seen: Any
+) -> None:
+    if log.take_over(pk, lease=lease, events=events, columns=columns, **seen):
+        head, state = Run.objects.values_list("head", "state").get(pk=pk)
+        doorbell.ring(pk, head=head, is_final=state not in LIVE)
+
+
+def _forget_silent_executors() -> None:
+    """Rows of executors that were not seen for ten leases and hold no run."""
+    silent = Executor.objects.filter(seen__lt=log.from_now(-10 * conf.get("LEASE")))
+    silent.exclude(
+        pk__in=Run.objects.filter(state__in=LIVE, executor=F("executor")).values("executor")
+    ).delete()
