@@ -21,7 +21,10 @@ FINAL: tuple[str, ...] = (
 
 _ESCAPED_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_OPTIONAL: Any = field(default=None, metadata={"optional": True})
+
+
+def _optional() -> Any:
+    return field(default=None, metadata={"optional": True})
 
 
 def clean(text: str) -> str:
@@ -67,7 +70,7 @@ class Event:
 class Status(Event):
     type: ClassVar[str] = "status"
     state: State
-    detail: str | None = _OPTIONAL
+    detail: str | None = _optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +90,7 @@ class Stream(Event):
     type: ClassVar[str] = "stream"
     name: Literal["stdout", "stderr"]
     text: str
-    cell: int | None = _OPTIONAL
+    cell: int | None = _optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +100,7 @@ class Display(Event):
     data: dict[str, Any]
     metadata: dict[str, Any] = field(default_factory=dict)
     display_id: str | None = None
-    cell: int | None = _OPTIONAL
+    cell: int | None = _optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +122,7 @@ class UpdateDisplayData(Display):
 class ClearOutput(Event):
     type: ClassVar[str] = "clear_output"
     wait: bool = False
-    cell: int | None = _OPTIONAL
+    cell: int | None = _optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,10 +130,10 @@ class Progress(Event):
     """How far: `value` from 0 to 1, or `n` of `total`."""
 
     type: ClassVar[str] = "progress"
-    value: float | None = _OPTIONAL
-    n: float | None = _OPTIONAL
-    total: float | None = _OPTIONAL
-    label: str | None = _OPTIONAL
+    value: float | None = _optional()
+    n: float | None = _optional()
+    total: float | None = _optional()
+    label: str | None = _optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +161,9 @@ class Chunk(Event):
     """One item that a generator handler yielded: `value`, or `ref` and `size` (bytes) when large."""
 
     type: ClassVar[str] = "chunk"
-    value: Json | None = _OPTIONAL
-    ref: str | None = _OPTIONAL
-    size: int | None = _OPTIONAL
+    value: Json | None = _optional()
+    ref: str | None = _optional()
+    size: int | None = _optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,10 +193,10 @@ class Result(Event):
     """
 
     type: ClassVar[str] = "result"
-    value: Json | None = _OPTIONAL
-    ref: str | None = _OPTIONAL
-    size: int | None = _OPTIONAL
-    http: dict[str, Any] | None = _OPTIONAL
+    value: Json | None = _optional()
+    ref: str | None = _optional()
+    size: int | None = _optional()
+    http: dict[str, Any] | None = _optional()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,22 +68,23 @@ def _read(path: str) -> str:
         return ""
 
 
-def register(*, slots: int) -> uuid.UUID:
-    """Write the row of this process's executor."""
+def register(executor: uuid.UUID, *, slots: int) -> None:
+    """Write the row of this process's executor, unless it is there."""
     pid = os.getpid()
-    row = Executor.objects.create(
-        id=uuid.uuid4(),
-        host=platform.node(),
-        boot=boot_id(),
-        pid_namespace=pid_namespace(),
-        pid=pid,
-        process_started=process_started(pid),
-        version=__version__,
-        queues=conf.get("QUEUES"),
-        slots=slots,
-        seen=Now(),
+    Executor.objects.get_or_create(
+        id=executor,
+        defaults={
+            "host": platform.node(),
+            "boot": boot_id(),
+            "pid_namespace": pid_namespace(),
+            "pid": pid,
+            "process_started": process_started(pid),
+            "version": __version__,
+            "queues": conf.get("QUEUES"),
+            "slots": slots,
+            "seen": Now(),
+        },
     )
-    return row.id
 
 
 def unregister(executor: uuid.UUID) -> None:
@@ -98,8 +99,9 @@ def beat(executor: uuid.UUID, *, busy: int, is_draining: bool) -> None:
 
 @transaction.atomic
 def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> list[Claim]:
-    """Take at most `slots` startable runs: those of who has the fewest running first, then the oldest."""
+    """Take at most `slots` startable runs: of who has the fewest running, then the oldest."""
     enter_gate()
+    register(executor, slots=slots)
     queued = list(
         Run.objects.filter(state="queued", cancel="", format__lte=FORMAT, queue__in=queues)
         .order_by("created")

@@ -43,7 +43,7 @@ def listening(run_id: str, listener: Listener) -> Iterator[None]:
 
 
 def ring(run_id: str, *, head: int, is_final: bool) -> None:
-    """Ring in this process, from any thread, and in the others where a shared layer reaches them."""
+    """Ring in this process, from any thread, and in others where a shared layer reaches them."""
     signal = Ring(run_id, head, is_final)
     with _lock:
         entries = list(_listeners.get(run_id, ()))
@@ -69,8 +69,8 @@ def group(run_id: str) -> str:
 
 def shared_layer() -> Any:
     """The channel layer, if one is configured that reaches other processes; else None."""
-    from channels.layers import InMemoryChannelLayer, get_channel_layer  # noqa: PLC0415
-    from django.conf import settings  # noqa: PLC0415
+    from channels.layers import InMemoryChannelLayer, get_channel_layer
+    from django.conf import settings
 
     if not getattr(settings, "CHANNEL_LAYERS", None):
         return None

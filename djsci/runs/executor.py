@@ -32,7 +32,7 @@ class Executor:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.slots = conf.running_slots()
-        self.id: uuid.UUID | None = None
+        self.id = uuid.uuid4()
         self.is_draining = False
         self._running: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,7 +89,7 @@ class Executor:
 
     async def _claim_once(self) -> None:
         free = self.slots - len(self._running)
-        if self.is_draining or self.id is None or free <= 0:
+        if self.is_draining or free <= 0:
             return
         try:
             taken = await in_database(claims.claim, self.id, slots=free, queues=conf.get("QUEUES"))
@@ -130,6 +130,7 @@ class Executor:
     def _tick_always(self) -> None:
         """Renew, hear cancels, claim, sweep: each half heartbeat, on one connection."""
         looks = sweep.Looks()
+        doorbell.local_executor = self.id
         while not self._stopped.is_set():
             try:
                 self._tick(looks)
@@ -141,11 +142,8 @@ class Executor:
         connections.close_all()
 
     def _tick(self, looks: "sweep.Looks") -> None:
-        if self.id is None:
-            self.id = claims.register(slots=self.slots)
-            doorbell.local_executor = self.id
-            sweep.reap_dead_neighbours()
         running = dict(self._running)
+        claims.register(self.id, slots=self.slots)
         claims.beat(self.id, busy=len(running), is_draining=self.is_draining)
         held = claims.renew(self.id, running)
         for run_id, execution in running.items():
@@ -209,11 +207,10 @@ class Executor:
         if waiting:
             await asyncio.wait(waiting, timeout=5)
         await self._engines.close()
-        if self.id is not None:
-            try:
-                await in_database(claims.unregister, self.id)
-            except Exception:
-                logger.debug("the executor's row could not be removed")
+        try:
+            await in_database(claims.unregister, self.id)
+        except Exception:
+            logger.debug("the executor's row could not be removed")
 
 
 def start() -> Executor:

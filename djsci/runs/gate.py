@@ -1,4 +1,4 @@
-"""The one lock under which quotas are counted and runs are claimed, held to the transaction's end."""
+"""The one lock under which quotas are counted and runs claimed, to the transaction's end."""
 
 from django.db import connection
 

@@ -1,4 +1,4 @@
-"""An engine's events become numbered log lines: merged, capped, batched, written under the lease."""
+"""An engine's events become numbered log lines: merged, capped, batched, fenced."""
 
 import asyncio
 import base64

@@ -93,7 +93,7 @@ class Writer:
 
 
 def _was_written(item: Append) -> bool:
-    """Whether an earlier try, whose answer was lost, did commit: only the lease's holder appends."""
+    """Whether an earlier try did commit though its answer was lost: only we append."""
     return Run.objects.filter(
         pk=item.run_id, lease=item.lease, head=item.head + len(item.lines)
     ).exists()
