@@ -1,0 +1,81 @@
+"""What the settings read from the environment and keep in the data folder."""
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+SQLITE_OPTIONS = {
+    "transaction_mode": "IMMEDIATE",
+    "timeout": 5,
+    "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+}
+POSTGRESQL_OPTIONS = {
+    "pool": {"min_size": 1, "max_size": 12, "timeout": 2},
+    "connect_timeout": 5,
+    "options": "-c statement_timeout=30000 -c lock_timeout=5000"
+    " -c idle_in_transaction_session_timeout=60000",
+}
+
+
+def is_on(name: str) -> bool:
+    """Whether a switch of the environment is set."""
+    return os.environ.get(name, "").strip().lower() in {"1", "true", "yes", "on"}
+
+
+def names(variable: str) -> list[str]:
+    """The items of a variable that lists them with commas."""
+    return [item.strip() for item in os.environ.get(variable, "").split(",") if item.strip()]
+
+
+def private_folder(folder: Path) -> Path:
+    """The folder, made when missing, for its owner only."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(
+            f"DJSCI_DATA: the folder {folder} cannot be made ({error.strerror})."
+        ) from error
+    return folder.resolve()
+
+
+def secret_key(path: Path) -> str:
+    """The key that the file holds. The first start makes it; of several at once one wins."""
+    if not path.exists():
+        write_once(path, secrets.token_urlsafe(64))
+    key = path.read_text(encoding="ascii").strip()
+    if len(key) < 50:
+        raise ImproperlyConfigured(f"{path} holds no secret key: remove it, or restore it.")
+    return key
+
+
+def write_once(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all, unless it is there."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text + "\n")
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
+def database(url: str, data: Path) -> dict[str, Any]:
+    """Django's description of the database: SQLite in the data folder unless a URL names one."""
+    settings: dict[str, Any] = dict(
+        dj_database_url.parse(url or f"sqlite:///{data / 'db.sqlite3'}", conn_max_age=0)
+    )
+    options = settings.get("OPTIONS") or {}
+    if settings["ENGINE"].endswith("sqlite3"):
+        settings["OPTIONS"] = {**SQLITE_OPTIONS, **options}
+    elif settings["ENGINE"].endswith("postgresql"):
+        # Under ASGI a connection kept between requests is a connection lost; the pool keeps them.
+        settings["OPTIONS"] = {**POSTGRESQL_OPTIONS, **options}
+        settings["CONN_HEALTH_CHECKS"] = True
+    return settings

@@ -1,0 +1,130 @@
+"""Settings of the stand-alone project; the environment changes what differs between machines.
+
+`DJSCI_DATA` the folder of everything that is written · `DJSCI_SECRET_KEY` · `DJSCI_DEBUG=1` ·
+`DJSCI_HOSTS` the names it answers to, with commas · `DJSCI_HTTPS=1` behind a proxy that ends TLS
+and sets `X-Forwarded-Proto` · `DJSCI_TRUSTED_PROXIES` · `DATABASE_URL` · `REDIS_URL` ·
+`DJSCI_OPTIONS` the setting `DJSCI` as a JSON object.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .environment import database, is_on, names, private_folder, secret_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA = private_folder(Path(os.environ.get("DJSCI_DATA") or BASE_DIR / "data"))
+
+SECRET_KEY = os.environ.get("DJSCI_SECRET_KEY") or secret_key(DATA / "secret_key")
+DEBUG = is_on("DJSCI_DEBUG")
+ALLOWED_HOSTS = names("DJSCI_HOSTS") or ["127.0.0.1", "localhost", "[::1]"]
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "ninja",  # its assets: the page of the API loads nothing from elsewhere
+    "djsci",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "servestatic.middleware.ServeStaticMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "asgi_project.urls"
+ASGI_APPLICATION = "asgi_project.asgi.application"
+WSGI_APPLICATION = "asgi_project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "asgi_project" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+DATABASES: dict[str, Any] = {"default": database(os.environ.get("DATABASE_URL", ""), DATA)}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = os.environ.get("REDIS_URL", "")
+CHANNEL_LAYERS: dict[str, Any] = {
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL]},
+    }
+    if REDIS_URL
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
+
+DJSCI: dict[str, Any] = {
+    "TRUSTED_PROXIES": names("DJSCI_TRUSTED_PROXIES"),
+    **json.loads(os.environ.get("DJSCI_OPTIONS") or "{}"),
+}
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "/accounts/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = LOGIN_URL
+
+# Uploads: never below a public URL, readable by the server's own user only.
+MEDIA_ROOT = DATA / "files"
+FILE_UPLOAD_PERMISSIONS = 0o600
+FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
+DATA_UPLOAD_MAX_MEMORY_SIZE = 21 << 20  # djsci caps bodies itself, at UPLOAD_LIMIT + 1 MiB
+
+# Static files come straight from the packages: a fresh clone has nothing to collect.
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "asgi_project" / "static"]
+SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_AUTOREFRESH = DEBUG
+SERVESTATIC_ALLOW_ALL_ORIGINS = False
+
+SESSION_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+HTTPS = is_on("DJSCI_HTTPS")
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^djsci/health/"]
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_HSTS_SECONDS = 365 * 24 * 3600 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {
+        "django": {"handlers": [], "level": "WARNING"},  # to the root: not by mail
+        "djsci": {"level": "INFO"},
+    },
+}
