@@ -1,0 +1,353 @@
+"""Files and their versions: uploaded, found, replaced, renamed, removed. Nothing is executed."""
+
+import dataclasses
+import hashlib
+import json
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import SuspiciousFileOperation
+from django.db import IntegrityError, connection, transaction
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
+
+from djsci.core import sources
+from djsci.core.errors import (
+    BadRequest,
+    Changed,
+    Conflict,
+    DjsciError,
+    NotFound,
+    SourceInvalid,
+    TooLarge,
+)
+from djsci.core.events import LIVE, dumps
+from djsci.core.sources import Source
+
+from . import blobs, conf, names, options
+from .models import PrivateFile, Version
+
+if TYPE_CHECKING:
+    from .access.callers import Caller
+
+MOST_PARTS = 1000
+CACHED_BYTES = 64 << 20
+_NAMES_LOCK = 0x646A736369  # "djsci": the key of PostgreSQL's advisory lock
+
+
+def find(ref: str) -> PrivateFile:
+    """The file with this id, else with this name. Raises `NotFound`."""
+    if not ref or "/" in ref or not names.is_storable(ref):
+        raise NotFound
+    asked = {ref, unicodedata.normalize("NFC", ref)}
+    found = PrivateFile.objects.filter(Q(pk=ref) | Q(name__in=asked))
+    best = min(found, key=lambda file: (file.pk != ref, file.name != ref), default=None)
+    if best is None:
+        raise NotFound
+    return best
+
+
+def by_path(path: str) -> PrivateFile:
+    """The file whose FileField holds `private_files/<path>`. Raises `NotFound`.
+
+    Several files may hold the same blob: their content is read by `source/` only.
+    """
+    name = f"private_files/{path}"
+    if not names.is_storable(path) or name.startswith(blobs.FOLDER + "/"):
+        raise NotFound
+    found = PrivateFile.objects.filter(file=name).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def has_live_runs(file: PrivateFile) -> bool:
+    """Whether a run of this file has not ended."""
+    return file.runs.filter(state__in=LIVE).exists()
+
+
+def current_version(file: PrivateFile) -> Version:
+    """The version that a call runs now.
+
+    What the FileField holds since the last look, put there by the first release or by the host's
+    own code, becomes a version first. Raises `NotFound` without content, or what `read` raises.
+    """
+    held = file.file.name or ""
+    if file.version is not None and file.read_from == held:
+        return file.version
+    if not held:
+        raise NotFound("This file has no content yet.")
+    content = _held_content(file)
+    entry = _entry_name(PurePosixPath(held).name)
+    with transaction.atomic():
+        version = _keep(file, _read(entry, {entry: content}), uploader=None)
+        # Only if nobody put other content there meanwhile.
+        PrivateFile.objects.filter(pk=file.pk, file=held).update(version=version, read_from=held)
+    file.version, file.read_from = version, held
+    return version
+
+
+def create(
+    *,
+    name: str | None,
+    entry: str,
+    files: Mapping[str, bytes],
+    owner: Any,
+    settings: Mapping[str, Any] | None = None,
+    access: str = PrivateFile.Access.PRIVATE,
+) -> PrivateFile:
+    """A new file with its first version. Raises a `DjsciError` with `errors`."""
+    file = PrivateFile(name=names.file_name(name), owner=owner, access=access)
+    file.settings = dict(settings or {})
+    source = _read(entry, files)
+    with _naming(file):
+        file.save(force_insert=True)
+        _put_forward(file, _keep(file, source, uploader=owner))
+    return file
+
+
+def replace(
+    file: PrivateFile,
+    *,
+    entry: str,
+    files: Mapping[str, bytes],
+    uploader: Any,
+    if_match: str | None = None,
+) -> Version:
+    """New content; whoever brings it, it is not trusted. Raises `Changed` when `if_match` is old.
+
+    The same content as a former version's is that version again.
+    """
+    source = _read(entry, files)
+    with transaction.atomic():
+        locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
+        _require_match(locked, if_match)
+        version = _keep(locked, source, uploader=uploader)
+        _put_forward(locked, version)
+    file.version, file.read_from, file.changed = version, locked.read_from, locked.changed
+    file.file = locked.file.name
+    return version
+
+
+def rename(file: PrivateFile, name: str | None) -> None:
+    """Another name, or none; an odd one of an old row may stay. Raises `BadRequest`, `Conflict`."""
+    if name == file.name:
+        return
+    former, file.name = file.name, names.file_name(name)
+    try:
+        with _naming(file):
+            file.save(update_fields=["name", "changed"])
+    except DjsciError:
+        file.name = former
+        raise
+
+
+def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: "Caller") -> None:
+    """Change the settings that `values` names; None sets one back to the site's.
+
+    `access` and `trusted` are settings too. Raises `BadRequest` with each refused field,
+    `Forbidden` for what only superusers set.
+    """
+    with transaction.atomic():
+        locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
+        options.apply(locked, values, is_superuser=caller.user.is_superuser)
+        locked.save(update_fields=["settings", "access", "trusted_version", "changed"])
+    file.settings, file.access = locked.settings, locked.access
+    file.trusted_version, file.changed = locked.trusted_version, locked.changed
+
+
+def delete(file: PrivateFile) -> None:
+    """Remove a file, its versions and its runs. Raises `Conflict` while a run is live.
+
+    After the commit go the blobs that no other version has; younger ones wait for the purge.
+    """
+    with transaction.atomic():
+        locked = PrivateFile.objects.select_for_update(of=("self",)).filter(pk=file.pk).first()
+        if locked is None:
+            raise NotFound
+        if has_live_runs(locked):
+            raise Conflict("A run of this file is live: cancel it, or wait for its end.")
+        last_use: dict[str, Any] = {}
+        for version in locked.versions.order_by("pk"):
+            last_use |= dict.fromkeys(version.files.values(), version.created)
+        locked.delete()
+        transaction.on_commit(lambda: _discard(last_use))
+
+
+def contents(version: Version) -> dict[str, bytes]:
+    """Every part of a version by name, compared with the manifest. Raises `SourceInvalid`."""
+    if manifest_id(version.manifest) != version.sha256:
+        raise blobs.BlobChanged
+    return {name: blobs.get(sha256) for name, sha256 in version.files.items()}
+
+
+def manifest_id(manifest: Mapping[str, Any]) -> str:
+    """The id of a version: the SHA-256 of its canonical manifest."""
+    canonical = json.dumps(
+        {"entry": manifest["entry"], "files": manifest["files"]},
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class SourceCache:
+    """Sources by version id, bounded by the bytes of their files; the least used goes first."""
+
+    def __init__(self, limit: int = CACHED_BYTES) -> None:
+        self._limit = limit
+        self._size = 0
+        self._items: OrderedDict[str, Source] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, sha256: str) -> Source | None:
+        with self._lock:
+            if sha256 in self._items:
+                self._items.move_to_end(sha256)
+            return self._items.get(sha256)
+
+    def add(self, sha256: str, source: Source) -> None:
+        with self._lock:
+            if sha256 in self._items or _bytes(source.files) > self._limit:
+                return
+            self._items[sha256] = source
+            self._size += _bytes(source.files)
+            while self._size > self._limit:
+                self._size -= _bytes(self._items.popitem(last=False)[1].files)
+
+
+_sources = SourceCache()
+
+
+def source(version: Version) -> Source:
+    """The source of a version, its bytes compared with the manifest. Raises `SourceInvalid`."""
+    if manifest_id(version.manifest) != version.sha256:
+        raise blobs.BlobChanged
+    found = _sources.get(version.sha256)
+    if found is None:
+        found = sources.read(version.entry, contents(version), limits=_limits())
+        _sources.add(version.sha256, found)
+    return found
+
+
+@contextmanager
+def _naming(file: PrivateFile) -> Iterator[None]:
+    """A transaction that writes `file`; at its end no other file has its name, in any case."""
+    try:
+        with transaction.atomic():
+            if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NAMES_LOCK])
+            yield
+            _require_free_name(file)
+    except IntegrityError as error:
+        if file.name is None or not PrivateFile.objects.filter(name=file.name).exists():
+            raise
+        raise _taken() from error
+
+
+def _require_free_name(file: PrivateFile) -> None:
+    if file.name is None:
+        return
+    others = PrivateFile.objects.exclude(pk=file.pk).exclude(name=None)
+    if others.filter(pk=file.name).exists():
+        raise names.refusal("name", "A name may not be the id of another file.")
+    wanted = file.name.casefold()
+    for other in others.values_list("name", flat=True).iterator():
+        if unicodedata.normalize("NFC", str(other)).casefold() == wanted:
+            raise _taken()
+
+
+def _taken() -> Conflict:
+    message = "Another file has this name, in this case or in another."
+    return Conflict(message, errors=[{"field": "name", "message": message}])
+
+
+def _limits() -> sources.SourceLimits:
+    return sources.SourceLimits(upload=conf.get("UPLOAD_LIMIT"))
+
+
+def _bytes(files: Mapping[str, bytes]) -> int:
+    return sum(map(len, files.values()))
+
+
+def _read(entry: str, files: Mapping[str, bytes]) -> Source:
+    entry, files = names.part_names(entry, files)
+    if len(files) > MOST_PARTS:
+        raise TooLarge(f"A file has at most {MOST_PARTS} parts.")
+    limit = conf.get("UPLOAD_LIMIT")
+    if _bytes(files) > limit:
+        message = f"The files together have more than {limit} bytes."
+        raise TooLarge(message, errors=[{"field": "file", "message": message}])
+    return dataclasses.replace(sources.read(entry, files, limits=_limits()), files=files)
+
+
+def _keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:
+    manifest = {
+        "entry": source.name,
+        "files": {name: blobs.put(content) for name, content in source.files.items()},
+    }
+    return Version.objects.get_or_create(
+        file=file,
+        sha256=manifest_id(manifest),
+        defaults={
+            "manifest": manifest,
+            "kind": source.kind,
+            # A default in the schema may hold what a database refuses, such as NUL.
+            "parameters": json.loads(dumps(dict(source.parameters))),
+            "has_handler": source.has_handler,
+            "uploader": uploader,
+        },
+    )[0]
+
+
+def _put_forward(file: PrivateFile, version: Version) -> None:
+    """Make `version` the present one; code of the first release reads it from the FileField."""
+    file.version = version
+    if conf.get("STORAGE") == "default":
+        file.file = blobs.path(version.files[version.entry])
+    file.read_from = file.file.name or ""
+    file.save(update_fields=["version", "file", "read_from", "changed"])
+
+
+def _held_content(file: PrivateFile) -> bytes:
+    limit = conf.get("UPLOAD_LIMIT")
+    try:
+        if file.file.size > limit:
+            raise TooLarge(f"The file has more than {limit} bytes.")
+        with file.file.storage.open(str(file.file.name), "rb") as held:
+            return bytes(held.read())
+    except (FileNotFoundError, IsADirectoryError, SuspiciousFileOperation) as error:
+        raise NotFound("The content of this file is gone.") from error
+
+
+def _entry_name(name: str) -> str:
+    try:
+        return names.part_name(name)
+    except BadRequest:
+        return "entry"
+
+
+def _require_match(file: PrivateFile, if_match: str | None) -> None:
+    if if_match is None:
+        return
+    try:
+        present = current_version(file).sha256
+    except (NotFound, SourceInvalid):
+        raise Changed from None
+    asked = {tag.strip().removeprefix("W/").strip('"') for tag in if_match.split(",")}
+    if not asked & {present, "*"}:
+        raise Changed
+
+
+def _discard(last_use: Mapping[str, Any]) -> None:
+    manifests = Version.objects.annotate(text=Cast("manifest", TextField()))
+    for sha256, used in last_use.items():
+        if not manifests.filter(text__contains=sha256).exists():
+            blobs.discard(sha256, before=used)
