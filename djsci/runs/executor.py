@@ -31,7 +31,7 @@ class Executor:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self.slots = conf.running_slots()
+
         self.id = uuid.uuid4()
         self.is_draining = False
         self._running: dict[str, Execution] = {}
@@ -62,6 +62,11 @@ class Executor:
         self._loop.run_forever()
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
+
+    @property
+    def slots(self) -> int:
+        """How many runs this process executes at once."""
+        return conf.running_slots()
 
     def soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Start a coroutine on the executor's loop, from any thread."""

@@ -1,0 +1,174 @@
+"""Who holds the lease writes; who lost it writes nothing; what vanished is swept once."""
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django.test import override_settings
+from django.utils import timezone
+
+from djsci import conf
+from djsci.models import Executor, LogRow, PrivateFile, Run
+from djsci.runs import claims, log, sweep
+
+MakeFile = Callable[..., PrivateFile]
+
+
+@pytest.fixture
+def make_run(make_file: MakeFile, user: Any) -> Callable[..., Run]:
+    """A run row as an executor that is not of this process would have left it."""
+
+    def make(**columns: Any) -> Run:
+        file = PrivateFile.objects.first() or make_file("def djsci_handler(request): return 1")
+        defaults = {"trigger": "api", "timeout": 60, "memory": 1, "created": timezone.now()}
+        run = Run.objects.create(
+            file=file,
+            version=file.version,
+            user=user,
+            queue="elsewhere",
+            **(defaults | columns),
+        )
+        assert append(run, lease=run.lease, head=0)
+        return run
+
+    return make
+
+
+def append(run: Run, *, lease: int, head: int, **columns: Any) -> bool:
+    with transaction.atomic():
+        line = log.numbered('{"type":"log"}', seq=head + 1, t=0.0)
+        return log.append(
+            log.Append(run_id=run.pk, lease=lease, head=head, lines=[line], columns=columns)
+        )
+
+
+def test_only_the_lease_and_the_right_head_append(make_run: Callable[..., Run]):
+    run = make_run(state="running", lease=3)
+    assert not append(run, lease=2, head=1)
+    assert not append(run, lease=3, head=0)
+    assert append(run, lease=3, head=1)
+    assert LogRow.objects.filter(run=run).count() == 2
+
+
+def test_a_final_run_takes_nothing_more(make_run: Callable[..., Run]):
+    run = make_run(state="running", lease=1)
+    assert append(run, lease=1, head=1, state="succeeded")
+    assert not append(run, lease=1, head=2)
+    assert not log.take_over(run.pk, lease=1, events=[], columns={})
+
+
+def executor_row(*, pid: int, started: int, **columns: Any) -> Executor:
+    defaults = {
+        "host": claims.platform.node(),
+        "boot": claims.boot_id(),
+        "pid_namespace": claims.pid_namespace(),
+        "slots": 1,
+        "seen": timezone.now(),
+    }
+    return Executor.objects.create(
+        id=uuid.uuid4(), pid=pid, process_started=started, **(defaults | columns)
+    )
+
+
+def test_runs_of_a_dead_neighbour_are_lost_at_once(make_run: Callable[..., Run]):
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        started = claims.process_started(child.pid)
+        row = executor_row(pid=child.pid, started=started)
+        run = make_run(
+            state="running", lease=1, executor=row, lease_until=timezone.now() + timedelta(hours=1)
+        )
+        sweep.reap_dead_neighbours()
+        run.refresh_from_db()
+        assert run.state == "running"
+        child.communicate(b"\n", timeout=10)
+    sweep.reap_dead_neighbours()
+    run.refresh_from_db()
+    assert (run.state, run.lease, run.head) == ("lost", 2, 2)
+    assert not append(run, lease=1, head=1)
+
+
+def test_a_recycled_pid_is_not_taken_for_the_executor(make_run: Callable[..., Run]):
+    row = executor_row(pid=os.getpid(), started=claims.process_started(os.getpid()) - 1)
+    run = make_run(state="running", lease=1, executor=row, lease_until=timezone.now())
+    sweep.reap_dead_neighbours()
+    run.refresh_from_db()
+    assert run.state == "lost"
+
+
+def test_an_expired_lease_is_reaped_only_after_two_looks(
+    make_run: Callable[..., Run], settings: Any
+):
+    settings.DJSCI = {"LEASE": 3, "HEARTBEAT": 0}
+    row = executor_row(pid=1, started=1, host="elsewhere")
+    expired = timezone.now() - timedelta(seconds=60)
+    dead = make_run(state="running", lease=1, executor=row, lease_until=expired)
+    alive = make_run(state="running", lease=1, executor=row, lease_until=expired)
+    looks = sweep.Looks()
+    sweep.sweep(looks)
+    assert Run.objects.filter(state="running").count() in (0, 2)
+    Run.objects.filter(pk=alive.pk, state="running").update(lease_until=log.from_now(30))
+    sweep.sweep(looks)
+    dead.refresh_from_db()
+    assert dead.state == "lost"
+
+
+def test_a_renewed_lease_is_never_reaped(make_run: Callable[..., Run], settings: Any):
+    settings.DJSCI = {"LEASE": 30, "HEARTBEAT": 5}
+    row = executor_row(pid=1, started=1, host="elsewhere")
+    expired = timezone.now() - timedelta(seconds=60)
+    run = make_run(state="running", lease=1, executor=row, lease_until=expired)
+    looks = sweep.Looks()
+    sweep.sweep(looks)
+    assert claims.renew(row.pk, [run.pk])[run.pk].lease == 1
+    settings.DJSCI = {"LEASE": 30, "HEARTBEAT": 0}
+    sweep.sweep(looks)
+    sweep.sweep(looks)
+    run.refresh_from_db()
+    assert run.state == "running"
+
+
+def test_a_lost_run_with_retries_is_queued_again_with_its_log(make_run: Callable[..., Run]):
+    row = executor_row(pid=os.getpid(), started=1)
+    run = make_run(state="running", lease=1, executor=row, starts=1, retries=1)
+    sweep.reap_dead_neighbours()
+    run.refresh_from_db()
+    assert (run.state, run.head, run.executor) == ("queued", 3, None)
+
+
+def test_a_run_far_past_its_deadline_is_ended(make_run: Callable[..., Run]):
+    run = make_run(
+        state="running",
+        lease=1,
+        lease_until=timezone.now() + timedelta(seconds=30),
+        deadline=timezone.now() - timedelta(hours=1),
+    )
+    sweep.sweep(sweep.Looks())
+    run.refresh_from_db()
+    assert (run.state, run.abandoned) == ("timed_out", True)
+
+
+def test_a_run_queued_for_a_day_is_cancelled(make_run: Callable[..., Run]):
+    run = make_run(created=timezone.now() - timedelta(seconds=conf.intervals.queued_for + 60))
+    sweep.sweep(sweep.Looks())
+    run.refresh_from_db()
+    assert run.state == "cancelled"
+
+
+def test_the_user_with_the_fewest_running_goes_first(
+    make_run: Callable[..., Run], django_user_model: Any
+):
+    bob = django_user_model.objects.create_user("bob")
+    mine = [make_run().pk for _ in range(5)]
+    Run.objects.filter(pk__in=mine).update(queue="fair")
+    his = make_run()
+    Run.objects.filter(pk=his.pk).update(queue="fair", user=bob)
+    with override_settings(DJSCI={"RUNNING": 2}):
+        taken = claims.claim(uuid.uuid4(), slots=2, queues=["fair"])
+    assert [item.run_id for item in taken] == [mine[0], his.pk]
+    Run.objects.all().delete()

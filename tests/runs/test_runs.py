@@ -1,0 +1,226 @@
+"""A run from admission to its end, and everybody who follows it."""
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+from django.test import override_settings
+
+from djsci import runs, uploads
+from djsci.access.callers import Caller
+from djsci.access.database import in_database
+from djsci.core.errors import BadParameters, BadRequest, Conflict, LimitReached, NotFound, Pruned
+from djsci.models import LogRow, PrivateFile, Run
+from djsci.runs import executor, retention
+
+PRINTS = """
+def djsci_handler(request, count: int = 3):
+    for number in range(count):
+        print("line", number)
+    return {"count": count}
+"""
+COOPERATIVE = """
+import time
+import djsci
+
+def djsci_handler(request):
+    print("started", flush=True)
+    while not djsci.cancelled():
+        time.sleep(0.01)
+    return "never"
+"""
+MakeFile = Callable[..., PrivateFile]
+
+
+async def transcript(run_id: str, after: int = 0) -> list[dict[str, Any]]:
+    async with asyncio.timeout(30), aclosing(runs.follow(run_id, after=after)) as pages:
+        return [json.loads(line) async for page in pages for line in page.lines]
+
+
+async def run(file: PrivateFile, caller: Caller, **parameters: Any) -> runs.RunView:
+    started = await runs.start(file.pk, caller=caller, trigger="api", parameters=parameters)
+    view = await runs.finish(started.run_id, wait=30)
+    assert view is not None
+    return view
+
+
+async def test_a_run_ends_with_its_result_and_a_gapless_log(make_file: MakeFile, caller: Caller):
+    file = await in_database(make_file, PRINTS)
+    view = await run(file, caller, count=5)
+    assert (view.state, view.result) == ("succeeded", '{"count":5}')
+    events = await transcript(view.id)
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert (events[0]["type"], events[0]["state"]) == ("status", "queued")
+    assert set(events[-1]) == {"seq", "t", "type", "state", "elapsed", "reason", "abandoned"}
+    text = "".join(event["text"] for event in events if event["type"] == "stream")
+    assert text == "".join(f"line {number}\n" for number in range(5))
+
+
+async def test_live_late_and_resumed_followers_read_the_same(make_file: MakeFile, caller: Caller):
+    code = """
+import time
+def djsci_handler(request):
+    for number in range(200):
+        print(number)
+        time.sleep(0.002)
+"""
+    file = await in_database(make_file, code)
+    started = await runs.start(file.pk, caller=caller, trigger="api")
+    live = await asyncio.gather(*(transcript(started.run_id) for _ in range(10)))
+    late = await transcript(started.run_id)
+    assert all(events == late for events in live)
+    for cut in range(len(late) + 1):
+        assert await transcript(started.run_id, after=cut) == late[cut:]
+
+
+async def test_after_the_head_is_refused_and_an_unknown_run_is_not_found(
+    make_file: MakeFile, caller: Caller
+):
+    view = await run(await in_database(make_file, PRINTS), caller)
+    with pytest.raises(BadRequest):
+        await transcript(view.id, after=10_000)
+    with pytest.raises(NotFound):
+        await transcript("nothing")
+    with pytest.raises(NotFound):
+        await runs.finish("nothing", wait=1)
+
+
+async def test_bad_parameters_make_no_run(make_file: MakeFile, caller: Caller):
+    file = await in_database(make_file, PRINTS)
+    with pytest.raises(BadParameters) as caught:
+        await runs.start(
+            file.pk, caller=caller, trigger="api", parameters={"count": "x", "other": 1}
+        )
+    assert {error["field"] for error in caught.value.errors} == {"count", "other"}
+    assert await in_database(Run.objects.count) == 0
+
+
+async def test_one_key_makes_one_run(make_file: MakeFile, caller: Caller):
+    file = await in_database(make_file, PRINTS)
+
+    def begin(count: int) -> Any:
+        return runs.start(
+            file.pk, caller=caller, trigger="api", parameters={"count": count}, key="k"
+        )
+
+    started = await asyncio.gather(*(begin(1) for _ in range(50)))
+    assert len({one.run_id for one in started}) == 1
+    assert sum(one.is_new for one in started) == 1
+    with pytest.raises(Conflict):
+        await begin(2)
+    await runs.finish(started[0].run_id, wait=30)
+    assert (await begin(1)).run_id == started[0].run_id
+
+
+async def test_a_full_queue_is_a_limit_with_retry_after(make_file: MakeFile, caller: Caller):
+    file = await in_database(make_file, PRINTS)
+    with override_settings(DJSCI={"RUNNING": 0, "QUEUE_PER_USER": 2}):
+        first = await runs.start(file.pk, caller=caller, trigger="api")
+        await runs.start(file.pk, caller=caller, trigger="api")
+        with pytest.raises(LimitReached) as caught:
+            await runs.start(file.pk, caller=caller, trigger="api")
+    assert caught.value.retry_after
+    assert await runs.finish(first.run_id, wait=30)
+    await _all_ended()
+
+
+async def _all_ended() -> None:
+    for pk in await in_database(lambda: list(Run.objects.values_list("pk", flat=True))):
+        executor.start().ring()
+        assert await runs.finish(pk, wait=30)
+
+
+async def test_running_per_file_holds_while_all_end(make_file: MakeFile, caller: Caller):
+    code = """
+import threading, time
+lock = threading.Lock()
+def djsci_handler(request):
+    import builtins
+    with lock:
+        builtins.now = getattr(builtins, "now", 0) + 1
+        most = builtins.now
+    time.sleep(0.05)
+    with lock:
+        builtins.now -= 1
+    return most
+"""
+    file = await in_database(make_file, code)
+    with override_settings(DJSCI={"RUNNING": 8, "RUNNING_PER_FILE": 2}):
+        started = [await runs.start(file.pk, caller=caller, trigger="api") for _ in range(12)]
+        views = [await runs.finish(one.run_id, wait=30) for one in started]
+    assert {view.state for view in views if view} == {"succeeded"}
+    assert max(int(view.result or 0) for view in views if view) <= 2
+
+
+async def test_a_queued_run_that_is_cancelled_never_starts(make_file: MakeFile, caller: Caller):
+    file = await in_database(make_file, PRINTS)
+    with override_settings(DJSCI={"RUNNING": 0}):
+        started = await runs.start(file.pk, caller=caller, trigger="api")
+        assert await runs.cancel(started.run_id) == "asked"
+        assert await runs.cancel(started.run_id) == "ended"
+    events = await transcript(started.run_id)
+    assert [event["type"] for event in events] == ["status", "end"]
+    assert (await runs.get(started.run_id)).starts == 0
+
+
+async def test_a_running_run_is_cancelled_once(make_file: MakeFile, caller: Caller):
+    file = await in_database(make_file, COOPERATIVE)
+    started = await runs.start(file.pk, caller=caller, trigger="api")
+    async with aclosing(runs.follow(started.run_id, after=0)) as pages:
+        async for page in pages:
+            if any('"stream"' in line for line in page.lines):
+                break
+    assert await runs.cancel(started.run_id) == "asked"
+    assert await runs.cancel(started.run_id) == "already"
+    view = await runs.finish(started.run_id, wait=30)
+    assert view is not None
+    assert view.state == "cancelled"
+    events = await transcript(started.run_id)
+    assert [event["type"] for event in events].count("end") == 1
+    assert "cancelling" in [event.get("state") for event in events]
+
+
+async def test_a_right_that_was_withdrawn_while_queued_denies_the_run(
+    make_file: MakeFile, user: Any, django_user_model: Any
+):
+    file = await in_database(make_file, PRINTS, access="authenticated")
+    other = await in_database(django_user_model.objects.create_user, "bob")
+    guest = Caller(user=other, token=None, via="cookie", scopes=None)
+    with override_settings(DJSCI={"RUNNING": 0}):
+        started = await runs.start(file.pk, caller=guest, trigger="api")
+        await in_database(PrivateFile.objects.filter(pk=file.pk).update, access="private")
+    executor.start().ring()
+    view = await runs.finish(started.run_id, wait=30)
+    assert view is not None
+    assert view.state == "denied"
+
+
+async def test_a_run_is_pinned_to_its_version(make_file: MakeFile, caller: Caller, user: Any):
+    file = await in_database(make_file, "def djsci_handler(request): return 1")
+    with override_settings(DJSCI={"RUNNING": 0}):
+        started = await runs.start(file.pk, caller=caller, trigger="api")
+        await in_database(
+            uploads.replace,
+            file,
+            entry="handler.py",
+            files={"handler.py": b"def djsci_handler(request): return 2"},
+            uploader=user,
+            if_match=None,
+        )
+    executor.start().ring()
+    view = await runs.finish(started.run_id, wait=30)
+    assert view is not None
+    assert view.result == "1"
+
+
+async def test_a_pruned_log_is_gone_and_the_run_stays(make_file: MakeFile, caller: Caller):
+    view = await run(await in_database(make_file, PRINTS), caller)
+    with override_settings(DJSCI={"RETENTION": {"logs": 0, "runs": None}}):
+        assert await in_database(retention.purge) == (1, 0)
+    assert await in_database(LogRow.objects.count) == 0
+    with pytest.raises(Pruned):
+        await transcript(view.id)
+    assert (await runs.get(view.id)).result == '{"count":3}'
