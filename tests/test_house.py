@@ -1,0 +1,81 @@
+"""The house holds: layers, what loads without Django, and documents that name everything."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+
+from djsci import conf
+from djsci.core import errors
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_imports_go_down_only():
+    code = "import sys; from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", ["core", "guest", "engines", "isolation"])
+def test_the_package_loads_without_django(package: str):
+    names = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in sorted((ROOT / "djsci" / package).glob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py", "registry.py", "launch.py")
+    ]
+    assert names
+    code = f"""
+import importlib, sys
+sys.modules["django"] = None
+for name in {["djsci", *names]!r}:
+    importlib.import_module(name)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_guest_imports_the_standard_library_and_itself_only():
+    allowed = set(sys.stdlib_module_names) | {"IPython", "numpy", "pandas", "djsci"}
+    for path in (ROOT / "djsci" / "guest").glob("*.py"):
+        found = re.findall(r"^\s*(?:from|import) ([A-Za-z_]\w*)", path.read_text(), re.MULTILINE)
+        assert set(found) <= allowed, path.name
+
+
+def test_models_and_migrations_agree(db: None):
+    call_command("makemigrations", "--check", "--dry-run", verbosity=0)
+
+
+def test_every_setting_is_documented():
+    text = (ROOT / "docs" / "settings.md").read_text()
+    missing = [key for key in conf.DEFAULTS if f"`{key}`" not in text]
+    assert missing == []
+
+
+def test_every_error_code_is_documented():
+    text = (ROOT / "docs" / "errors.md").read_text()
+    codes = {
+        kind.code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.DjsciError)
+    }
+    assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
+
+
+def test_no_pickle_is_loaded_and_exec_stays_where_user_code_runs():
+    for path in (ROOT / "djsci").rglob("*.py"):
+        text = path.read_text()
+        assert "pickle.load" not in text, path
+        if path.parent.name != "guest" and path.name != "thread.py":
+            assert not re.search(r"(?<![\w.])exec\(", text), path
