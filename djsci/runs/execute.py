@@ -34,13 +34,12 @@ class Execution:
 
     claim: Claim
     stop: Stop = field(default_factory=Stop)
-    is_lost: bool = False
+    was_cancelled: bool = False
     reason: str = ""
     renewed: float = field(default_factory=time.monotonic)
 
     def lose(self) -> None:
         """The lease is gone: kill the run, write nothing more."""
-        self.is_lost = True
         self.stop.force()
 
 
@@ -52,7 +51,11 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
         run = await in_database(_load, run_id)
         recorder = _recorder(run, execution, writer)
         await recorder.add(Status(state="starting"))
-        await recorder.end(await _run(run, execution, engines, recorder))
+        end = await _run(run, execution, engines, recorder)
+        if _may_start_again(run, execution, end):
+            await recorder.hand_back("the server shuts down; another one starts it again")
+        else:
+            await recorder.end(end)
     except (LeaseLost, DatabaseAway) as error:
         logger.warning("run %s: %s; its lease is given up", run_id, type(error).__name__)
     except Exception:
@@ -108,6 +111,12 @@ async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recor
     elapsed = end.elapsed if end.elapsed is not None else time.monotonic() - began
     reason = execution.reason if end.state == "cancelled" and execution.reason else end.reason
     return End(state=end.state, elapsed=round(elapsed, 6), reason=reason, abandoned=end.abandoned)
+
+
+def _may_start_again(run: Run, execution: Execution, end: End) -> bool:
+    """Whether a shutdown, and nobody's wish, stopped a run that has retries left."""
+    was_shut_down = end.state == "cancelled" and execution.reason == "shutdown"
+    return was_shut_down and not execution.was_cancelled and run.starts <= run.retries
 
 
 async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder) -> End:

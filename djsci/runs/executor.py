@@ -128,6 +128,7 @@ class Executor:
         execution = self._running.get(run_id)
         if execution is None:
             return
+        execution.was_cancelled = True
         execution.stop.ask("cancelled")
         if force:
             execution.stop.force()

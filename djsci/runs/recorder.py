@@ -140,6 +140,14 @@ class Recorder:
         columns = end_columns(end, error=self._error)
         if end.state == "succeeded":
             columns |= self._result_columns
+        await self._close(columns)
+
+    async def hand_back(self, why: str) -> None:
+        """Queue the run again instead of ending it: its log goes on with its next executor."""
+        self._line(Status(state="queued", detail=why))
+        await self._close({"state": "queued", "executor": None, "lease_until": None})
+
+    async def _close(self, columns: dict[str, Any]) -> None:
         self._is_closed = True
         self._columns |= columns
         self._wake.set()

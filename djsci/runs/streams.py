@@ -12,7 +12,7 @@ MOST_OF_A_RUN = 200
 MOST_OF_A_PROCESS = 2000
 RETRY_SECONDS = 30
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a collected stream may close itself within our own hold
 _open: Counter[tuple[str, Hashable]] = Counter()
 
 
