@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -184,3 +185,27 @@ def _answers_ping(process: subprocess.Popen[bytes], port: int) -> bool:
         except OSError:
             time.sleep(0.02)
     return False
+
+
+@contextmanager
+def postgres_database(url: str) -> Iterator[dict[str, Any]]:
+    """A new database on the server at `url`, as an entry of Django's `DATABASES`."""
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    name = f"djsci_{secrets.token_hex(6)}"
+    parts = conninfo_to_dict(url)
+    with psycopg.connect(url, autocommit=True) as server:
+        server.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield {
+            "ENGINE": "django.db.backends.postgresql",
+            "NAME": name,
+            "USER": parts.get("user", ""),
+            "PASSWORD": parts.get("password", ""),
+            "HOST": parts.get("host", ""),
+            "PORT": str(parts.get("port", "")),
+        }
+    finally:
+        with psycopg.connect(url, autocommit=True) as server:
+            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')

@@ -1,0 +1,46 @@
+"""The same project with this djsci: `forward`, use it, `back` to the first release's tables."""
+
+import sys
+
+import django
+
+django.setup()
+
+from django.core.files.base import ContentFile  # noqa: E402
+from django.core.management import call_command  # noqa: E402
+from site_dump import files, say, table  # noqa: E402
+
+from djsci import uploads  # noqa: E402
+from djsci.core.errors import DjsciError  # noqa: E402
+from djsci.models import PrivateFile  # noqa: E402
+
+CODE = b"def djsci_handler(request):\n    return 'new'\n"
+
+
+def look_up(ref: str) -> str:
+    """The code that a call of `ref` would run, or why there is none."""
+    try:
+        version = uploads.current_version(uploads.find(ref))
+        return uploads.source(version).cells[0].text
+    except DjsciError as error:
+        return error.code
+
+
+match sys.argv[1]:
+    case "forward":
+        call_command("migrate", verbosity=0)
+        call_command("makemigrations", "djsci", "--check", verbosity=0)
+        say({**table(), "files": files()})
+    case "use":
+        rows = list(PrivateFile.objects.all())
+        found = {f"name {row.name}": look_up(row.name) for row in rows if row.name is not None}
+        found |= {f"id of {row.name}": look_up(row.pk) for row in rows}
+        uploads.create(name="brought", entry="new.py", files={"new.py": CODE}, owner=None)
+        PrivateFile.objects.create(name="brought by the host", file=ContentFile(CODE, "host.py"))
+        uploads.current_version(uploads.find("brought by the host"))
+        brought = PrivateFile.objects.filter(name__startswith="brought")
+        say({"found": found, "access": sorted({row.access for row in brought})})
+        say({**table(), "files": files()})
+    case "back":
+        call_command("migrate", "djsci", "0001", verbosity=0)
+        say({**table(), "files": files()})
