@@ -1,0 +1,163 @@
+"""The command `djsci`: the stand-alone server, tokens, and what works here."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+DEFAULT_SETTINGS = "asgi_project.settings"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the arguments say; the exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(
+            stream, "reconfigure"
+        ):  # a terminal that cannot show a name is no reason to fail
+            stream.reconfigure(errors="replace")
+    options = _parser().parse_args(arguments)
+    _set_up_django()
+    from django.core.exceptions import ImproperlyConfigured
+
+    try:
+        return int(options.command(options))
+    except (ImproperlyConfigured, LookupError) as error:
+        print(f"djsci: {error.args[0]}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="djsci", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    up = commands.add_parser("up", help="serve the project; SIGTERM and Ctrl-C drain it")
+    up.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
+    up.add_argument("--host", default="127.0.0.1")
+    up.add_argument("--port", type=int, default=8000, help="0: a free one")
+    up.set_defaults(command=_up)
+    token = commands.add_parser("token", help="make, list and revoke tokens")
+    _add_token_commands(token.add_subparsers(required=True, metavar="COMMAND"))
+    doctor = commands.add_parser("doctor", help="say what works here, and why not")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def _add_token_commands(commands: Any) -> None:
+    make = commands.add_parser("make", help="make a token; its secret is shown once")
+    make.add_argument("--user", required=True, help="the user for whom it stands")
+    make.add_argument("--name", default="command line")
+    make.add_argument("--scope", action="append", help="may be repeated; default: all")
+    make.add_argument("--file", action="append", help="a file's id or name; default: all files")
+    make.add_argument("--days", type=float, help="when it expires; default: never")
+    make.set_defaults(command=_make_token)
+    listing = commands.add_parser("list", help="list tokens, never their secrets")
+    listing.add_argument("--user", help="of this user only")
+    listing.set_defaults(command=_list_tokens)
+    revoke = commands.add_parser("revoke", help="end a token at once")
+    revoke.add_argument("id")
+    revoke.set_defaults(command=_revoke_token)
+
+
+def _set_up_django() -> None:
+    sys.path.insert(0, os.getcwd())  # a console script does not look where it is called
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", DEFAULT_SETTINGS)
+    import django
+
+    try:
+        django.setup()
+    except ModuleNotFoundError as error:
+        if error.name != os.environ["DJANGO_SETTINGS_MODULE"].partition(".")[0]:
+            raise
+        sys.exit(
+            f"djsci: there is no settings module {os.environ['DJANGO_SETTINGS_MODULE']!r} here. "
+            "Call djsci in the project's folder, or set DJANGO_SETTINGS_MODULE."
+        )
+
+
+def _up(options: argparse.Namespace) -> int:
+    from . import server
+
+    return server.serve(server=options.server, host=options.host, port=options.port)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from . import doctor
+
+    findings = list(doctor.examine())
+    for finding in findings:
+        print(f"{'ok  ' if finding.is_good else 'BAD '} {finding.subject:<10} {finding.text}")
+    return 0 if all(finding.is_good for finding in findings) else 1
+
+
+def _user(name: str) -> Any:
+    from django.contrib.auth import get_user_model
+
+    users = get_user_model()
+    found = users._default_manager.filter(**{users.USERNAME_FIELD: name}).first()
+    if found is None:
+        raise LookupError(f"there is no user {name!r}")
+    return found
+
+
+def _make_token(options: argparse.Namespace) -> int:
+    from django.utils import timezone
+
+    from . import uploads
+    from .access import tokens
+    from .core.errors import DjsciError
+
+    scopes = options.scope or list(tokens.SCOPES)
+    unknown = sorted(set(scopes) - set(tokens.SCOPES))
+    if unknown:
+        raise LookupError(f"unknown scope {unknown[0]!r}; known: {', '.join(tokens.SCOPES)}")
+    try:
+        files = [uploads.find(ref) for ref in options.file] if options.file else None
+    except DjsciError as error:
+        raise LookupError(f"--file: {error.detail}") from error
+    expires = timezone.now() + timedelta(days=options.days) if options.days is not None else None
+    token, secret = tokens.make(
+        _user(options.user), options.name, scopes, files=files, expires=expires
+    )
+    print(f"{token.pk}  {token.name}: {' '.join(scopes)}", file=sys.stderr)
+    print(secret)
+    return 0
+
+
+def _list_tokens(options: argparse.Namespace) -> int:
+    from .models import Token
+
+    listed = Token.objects.select_related("user").order_by("created")
+    if options.user:
+        listed = listed.filter(user=_user(options.user))
+    for token in listed:
+        state = (
+            "revoked"
+            if token.revoked
+            else f"until {token.expires:%Y-%m-%d}"
+            if token.expires
+            else "valid"
+        )
+        used = f"{token.last_used:%Y-%m-%d}" if token.last_used else "never"
+        scopes = " ".join(token.scopes)
+        print(f"{token.pk}  {token.user}  {token.name!r}  {state}  used {used}  {scopes}")
+    return 0
+
+
+def _revoke_token(options: argparse.Namespace) -> int:
+    from django.utils import timezone
+
+    from .models import Token
+
+    token = Token.objects.filter(pk=options.id).first()
+    if token is None:
+        raise LookupError(f"there is no token {options.id!r}")
+    if token.revoked is None:
+        token.revoked = timezone.now()
+        token.save(update_fields=["revoked"])
+    print(f"{token.pk} is revoked")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

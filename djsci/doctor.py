@@ -1,0 +1,119 @@
+"""What works here and what does not: every line is tried, none is guessed."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.files.base import ContentFile
+from django.core.files.storage import storages
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from jupyter_client.kernelspec import KernelSpecManager
+
+from . import __version__, conf
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was tried."""
+
+    subject: str
+    text: str
+    is_good: bool = True
+
+
+def examine() -> Iterator[Finding]:
+    """Try everything that a run needs, one finding each."""
+    for subject, look in (
+        ("python", _python),
+        ("database", _database),
+        ("storage", _storage),
+        ("kernels", _kernels),
+        ("layer", _layer),
+        ("isolation", _isolation),
+    ):
+        try:
+            text = look()
+        except Exception as error:
+            text = " ".join(str(error).split()) or "no details"
+            yield Finding(
+                subject=subject, text=f"{type(error).__name__}: {text}"[:400], is_good=False
+            )
+        else:
+            yield Finding(subject=subject, text=text)
+
+
+def _python() -> str:
+    return (
+        f"{platform.python_version()} ({sys.executable}), djsci {__version__}, "
+        f"Django {version('django')}, settings {os.environ.get('DJANGO_SETTINGS_MODULE')}"
+    )
+
+
+def _database() -> str:
+    connection.ensure_connection()
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    if plan:
+        raise RuntimeError(f"{len(plan)} migrations are not applied: run `migrate`")
+    if connection.vendor != "sqlite":
+        numbers = ".".join(map(str, connection.get_database_version()))
+        return f"{connection.display_name} {numbers}, migrated"
+    with connection.cursor() as cursor:
+        mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    options = connection.settings_dict["OPTIONS"]
+    transactions = options.get("transaction_mode") or "deferred"
+    advice = "" if mode == "wal" and transactions == "IMMEDIATE" else " (advised: WAL, IMMEDIATE)"
+    return f"SQLite, journal {mode}, transactions {transactions}, migrated{advice}"
+
+
+def _storage() -> str:
+    alias = conf.get("STORAGE")
+    storage = storages[alias]
+    name = storage.save("djsci-doctor", ContentFile(b"a sign of life"))
+    try:
+        with storage.open(name) as file:
+            if file.read() != b"a sign of life":
+                raise RuntimeError("what was written is not what was read")
+    finally:
+        storage.delete(name)
+    where = getattr(storage, "location", type(storage).__name__)
+    return f"{alias!r} at {where}, written and read"
+
+
+def _kernels() -> str:
+    found = KernelSpecManager().find_kernel_specs()
+    if "python3" not in found:
+        raise RuntimeError("no kernelspec python3: install ipykernel")
+    return ", ".join(sorted(found))
+
+
+def _layer() -> str:
+    configured = getattr(settings, "CHANNEL_LAYERS", {}).get("default")
+    if not configured:
+        return "none: readers in other processes hear of news by polling"
+    backend = str(configured["BACKEND"])
+    if not backend.startswith("channels_redis."):
+        return f"{backend.rpartition('.')[2]}: one process; Redis would join several"
+    import redis
+
+    hosts = configured.get("CONFIG", {}).get("hosts") or []
+    for host in hosts:
+        redis.Redis.from_url(str(host), socket_timeout=2, socket_connect_timeout=2).ping()
+    shown = ", ".join(
+        f"{urlsplit(str(host)).hostname}:{urlsplit(str(host)).port}" for host in hosts
+    )
+    return f"{backend.rpartition('.')[2]} at {shown}, answers"
+
+
+def _isolation() -> str:
+    root = hasattr(os, "geteuid") and os.geteuid() == 0
+    who = "root: give the server an account of its own" if root else "the server's own account"
+    folder = Path(settings.MEDIA_ROOT or ".").resolve()
+    return f"process: user code runs as {who} and can reach its files ({folder} included)"

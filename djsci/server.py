@@ -1,0 +1,195 @@
+"""Daphne or uvicorn in this process: djsci owns the signals, drains, then stops the server."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
+
+from . import conf
+from .runs import executor
+
+logger = logging.getLogger("djsci.server")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+MIB = 1 << 20
+FLUSH = 5.0  # seconds that the last answers get to leave the buffers
+Scope = MutableMapping[str, Any]
+Message = Callable[..., Awaitable[Any]]
+
+
+class Traffic:
+    """The project's application, counting what is in flight."""
+
+    def __init__(self, application: Callable[[Scope, Message, Message], Awaitable[None]]) -> None:
+        self.application = application
+        self.in_flight = 0
+        self.is_quiet = asyncio.Event()
+        self.is_quiet.set()
+
+    async def __call__(self, scope: Scope, receive: Message, send: Message) -> None:
+        self.in_flight += 1
+        self.is_quiet.clear()
+        try:
+            await self.application(scope, receive, send)
+        finally:
+            self.in_flight -= 1
+            if not self.in_flight:
+                self.is_quiet.set()
+
+
+class Drain:
+    """What the first signal starts; the second one skips the waiting."""
+
+    def __init__(self, traffic: Traffic, stop: Callable[[], Awaitable[None]]) -> None:
+        self.traffic = traffic
+        self.stop = stop
+        self._hurry = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def heed_signal(self) -> None:
+        """Drain, or stop waiting; called on the server's loop."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._drain())
+            return
+        self._hurry.set()
+        executor.start().hurry()
+
+    async def _drain(self) -> None:
+        patience = float(conf.get("DRAIN"))
+        until = time.monotonic() + patience
+        logger.info("draining: at most %g s for what runs; a second signal skips that", patience)
+        executor.start().is_draining = True
+        try:
+            with ThreadPoolExecutor(1) as waiting:  # the loop answers requests meanwhile
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(waiting, executor.drain, patience)
+            await self._quiet_or_hurried(until - time.monotonic())
+        except Exception:
+            logger.exception("draining failed")
+        finally:
+            await self.stop()
+
+    async def _quiet_or_hurried(self, patience: float) -> None:
+        either = [
+            asyncio.ensure_future(event.wait()) for event in (self.traffic.is_quiet, self._hurry)
+        ]
+        await asyncio.wait(either, timeout=max(0.0, patience), return_when=asyncio.FIRST_COMPLETED)
+        for waiting in either:
+            waiting.cancel()
+
+
+def serve(*, server: str = "daphne", host: str = "127.0.0.1", port: int = 8000) -> int:
+    """Serve until a signal and drain; the exit status. Port 0: a free one."""
+    traffic = Traffic(application())
+    executor.start()
+    try:
+        return {"daphne": _serve_daphne, "uvicorn": _serve_uvicorn}[server](traffic, host, port)
+    finally:
+        for number in SIGNALS:  # children are being reaped: let nothing interrupt that
+            signal.signal(number, signal.SIG_IGN)
+        executor.stop()
+
+
+def application() -> Any:
+    """The project's ASGI application."""
+    name = getattr(settings, "ASGI_APPLICATION", None)
+    if not name:
+        raise ImproperlyConfigured("Set ASGI_APPLICATION: `djsci up` serves that application.")
+    return import_string(name.replace(":", "."))
+
+
+def announce(server: str, host: str, port: int) -> None:
+    """Say where the server listens; the last thing before it answers."""
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"djsci serves http://{shown}:{port}/ with {server}; Ctrl-C ends it.\n")
+    sys.stdout.flush()
+
+
+def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
+    # This import installs Twisted's reactor on an asyncio loop: only here, and first.
+    from daphne import server as daphne
+    from daphne.endpoints import build_endpoint_description_strings
+    from twisted.internet import reactor
+
+    ports: list[Any] = []
+
+    class Server(daphne.Server):
+        def listen_success(self, listening: Any) -> None:
+            super().listen_success(listening)
+            ports.append(listening)
+
+    async def stop() -> None:
+        for listening in ports:
+            listening.stopListening()
+        until = time.monotonic() + FLUSH
+        while reactor.getWriters() and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        running.stop()
+
+    def ready() -> None:
+        # Autobahn's own second is too short for a slow reader to get what is still buffered.
+        running.ws_factory.setProtocolOptions(closeHandshakeTimeout=60)
+        if ports:
+            announce("daphne", host, ports[0].getHost().port)
+
+    drain = Drain(traffic, stop)
+    for number in SIGNALS:
+        daphne.twisted_loop.add_signal_handler(number, drain.heed_signal)
+    running = Server(
+        application=traffic,
+        endpoints=build_endpoint_description_strings(host=host, port=port),
+        signal_handlers=False,
+        verbosity=0,
+    )
+    reactor.callWhenRunning(ready)  # type: ignore[attr-defined]
+    running.run()
+    return 0 if ports else 1
+
+
+def _serve_uvicorn(traffic: Traffic, host: str, port: int) -> int:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            loop = asyncio.get_running_loop()
+            for number in SIGNALS:
+                loop.add_signal_handler(number, drain.heed_signal)
+            yield
+
+        async def startup(self, sockets: Any = None) -> None:
+            await super().startup(sockets=sockets)
+            announce("uvicorn", host, self.servers[0].sockets[0].getsockname()[1])
+
+    async def stop() -> None:
+        running.should_exit = True
+
+    drain = Drain(traffic, stop)
+    running = Server(
+        uvicorn.Config(
+            traffic,
+            host=host.strip("[]"),
+            port=port,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,  # djsci believes TRUSTED_PROXIES only
+            ws_max_size=MIB,
+            ws_per_message_deflate=False,
+            timeout_graceful_shutdown=10,
+        )
+    )
+    try:
+        running.run()
+    except SystemExit as error:  # the port is taken; uvicorn's own log line says so
+        return int(error.code or 1)
+    return 0

@@ -1,0 +1,229 @@
+"""A real server in a process of its own, on a free port, with its own data folder and database.
+
+with live.server("uvicorn", settings={"DJSCI": {"TIMEOUT": 5}}) as site:
+    made = site.seed({"users": [{"name": "ada", "tokens": [{"name": "all"}]}],
+                      "files": [{"name": "hello", "owner": "ada", "files": {"h.py": CODE}}]})
+    httpx.get(f"{site.url}/djsci/sync_py/hello/", headers=made.bearer("ada"))
+"""
+
+import atexit
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECONDS = 60.0
+STOP_SECONDS = 60.0
+
+SETTINGS = """
+from asgi_project.settings import *
+from djsci import conf
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+import json, pathlib
+_said = json.loads(pathlib.Path(__file__).with_name("said.json").read_text(encoding="utf-8"))
+globals().update(_said["settings"])
+for _name, _value in _said["intervals"].items():
+    assert hasattr(conf.intervals, _name), _name
+    setattr(conf.intervals, _name, _value)
+"""
+
+
+@dataclass
+class Seeded:
+    """What `Site.seed` made: secrets of tokens and session keys by user, ids of files by name."""
+
+    tokens: dict[str, str]
+    sessions: dict[str, str]
+    files: dict[str, str]
+
+    def bearer(self, user: str) -> dict[str, str]:
+        """The header with which a program acts as this user."""
+        return {"Authorization": f"Bearer {self.tokens[user]}"}
+
+    def cookies(self, user: str) -> dict[str, str]:
+        """The cookie with which a browser acts as this user."""
+        return {"sessionid": self.sessions[user]}
+
+
+@dataclass
+class Site:
+    """A running server and the project behind it."""
+
+    url: str
+    data: Path
+    environment: dict[str, str]
+    process: "subprocess.Popen[bytes]"
+    log: Path = field(repr=False)
+
+    @property
+    def socket_url(self) -> str:
+        """`url` for WebSockets."""
+        return "ws" + self.url.removeprefix("http")
+
+    def seed(self, wanted: Mapping[str, Any]) -> Seeded:
+        """Make users, tokens, sessions and files in the server's project; see `tests/seed.py`."""
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.seed"],
+            input=json.dumps(wanted).encode(),
+            capture_output=True,
+            cwd=ROOT,
+            env=self.environment,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+        return Seeded(**json.loads(done.stdout))
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and wait for the end; the exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+    def said(self) -> str:
+        """What the server wrote so far, the end of it."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-6000:]
+
+
+@contextmanager
+def server(
+    kind: Literal["daphne", "uvicorn"] = "daphne",
+    *,
+    database: str | None = None,
+    redis: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    intervals: Mapping[str, float] | None = None,
+    environment: Mapping[str, str] | None = None,
+    data: Path | None = None,
+) -> Iterator[Site]:
+    """A server that `djsci up` runs; ended by its pid. Its log is shown when the test fails.
+
+    `database`: the URL of a PostgreSQL in which a database is made for this server (default: a
+    SQLite file). `settings` and `intervals` override the project's; JSON values only. With `data`
+    the folder is kept, so that a second server can go on where the first one ended.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="djsci-live-"))
+    place = data or folder / "data"
+    try:
+        with _database(database) as url:
+            variables = _environment(folder, place, url, redis, environment)
+            _write_settings(folder, settings or {}, intervals or {})
+            _migrate(place, url, variables)
+            with _running(kind, folder, place, variables) as site:
+                yield site
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _environment(
+    folder: Path, data: Path, url: str, redis: str | None, extra: Mapping[str, str] | None
+) -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("DJSCI_")}
+    return {
+        **kept,
+        "DJANGO_SETTINGS_MODULE": "live_settings",
+        "DJSCI_DATA": str(data),
+        "DATABASE_URL": url,
+        "REDIS_URL": redis or "",
+        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        "PYTHONUNBUFFERED": "1",
+        **(extra or {}),
+    }
+
+
+def _write_settings(
+    folder: Path, settings: Mapping[str, Any], intervals: Mapping[str, Any]
+) -> None:
+    (folder / "live_settings.py").write_text(SETTINGS, encoding="utf-8")
+    said = {"settings": dict(settings), "intervals": dict(intervals)}
+    (folder / "said.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+_template: dict[str, Path] = {}
+
+
+def _migrate(data: Path, url: str, variables: Mapping[str, str]) -> None:
+    """Migrate; on SQLite once a process, afterwards that database is copied."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = data / "db.sqlite3"
+    if not url and target.exists():
+        return
+    if not url and "sqlite" in _template:
+        shutil.copy(_template["sqlite"], target)
+        return
+    command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
+    done = subprocess.run(command, cwd=ROOT, env=dict(variables), capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
+    if not url:
+        kept = Path(tempfile.mkdtemp(prefix="djsci-template-")) / "db.sqlite3"
+        shutil.copy(target, kept)
+        atexit.register(shutil.rmtree, kept.parent, ignore_errors=True)
+        _template["sqlite"] = kept
+
+
+@contextmanager
+def _database(url: str | None) -> Iterator[str]:
+    """A new database on this PostgreSQL, dropped afterwards; "" for SQLite."""
+    if url is None:
+        yield ""
+        return
+    import psycopg
+
+    name = f"djsci_live_{secrets.token_hex(6)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"')
+    try:
+        yield urlsplit(url)._replace(path=f"/{name}").geturl()
+    finally:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@contextmanager
+def _running(kind: str, folder: Path, data: Path, variables: dict[str, str]) -> Iterator[Site]:
+    log = folder / "log"
+    command = [sys.executable, "-m", "djsci", "up", "--server", kind, "--port", "0"]
+    with log.open("wb") as said:
+        process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=said, stderr=said)
+    try:
+        site = Site(_listening(process, log), data, variables, process, log)
+        yield site
+    except BaseException:
+        print(f"--- the {kind} server said:\n{log.read_text(errors='replace')[-6000:]}")
+        raise
+    finally:
+        _end(process)
+
+
+def _listening(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    until = time.monotonic() + START_SECONDS
+    while time.monotonic() < until:
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("djsci serves "):
+                return line.split()[2].rstrip("/")
+        assert process.poll() is None, log.read_text(errors="replace")[-6000:]
+        time.sleep(0.02)
+    raise AssertionError(f"no answer in {START_SECONDS} s:\n{log.read_text()[-6000:]}")
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:
+        return
+    process.terminate()
+    process.send_signal(signal.SIGTERM)  # the second one skips the waiting
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(10)
