@@ -1,17 +1,46 @@
 """Bytes of an uploaded file become a `Source`; nothing is executed."""
 
+import ast
+import codecs
+import io
+import re
+import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
+from . import handlers, notebooks, schema
+from .errors import NoHandler, SourceInvalid, TooLarge, WrongKind
+from .events import clean
+from .syntax import CODE_LIMIT, CellParser, Unparsable, parse
+from .syntax import Problem as Problem
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """What is wrong at a place of a source; cell and line count from 1."""
-
-    message: str
-    cell: int | None = None
-    line: int | None = None
+_OTHER_KINDS = (  # how files begin that are plainly neither notebook nor Python
+    (b"PK\x03\x04", "a zip archive or an office document"),
+    (b"PK\x05\x06", "a zip archive"),
+    (b"\x7fELF", "an executable"),
+    (b"\xcf\xfa\xed\xfe", "an executable"),
+    (b"\xca\xfe\xba\xbe", "an executable"),
+    (b"%PDF-", "a PDF"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+    (b"GIF8", "an image"),
+    (b"II*\x00", "an image"),
+    (b"MM\x00*", "an image"),
+    (b"RIFF", "an image, a sound or a film"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh9", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"Rar!", "a rar archive"),
+    (b"SQLite format 3\x00", "a database"),
+    (b"PAR1", "a Parquet table"),
+    (b"\x89HDF", "an HDF5 file"),
+)
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_PLAIN = bytes(range(32, 127)) + b"\t\n"
+_MARKUP = re.compile(rb"\s*<[!?a-zA-Z]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,4 +84,193 @@ def read(name: str, files: Mapping[str, bytes], *, limits: SourceLimits | None =
     Raises `WrongKind` (neither notebook nor Python), `TooLarge`, `SourceInvalid` (with cell and
     line), `NoHandler` (a `.py` without one).
     """
-    raise NotImplementedError
+    limits = limits or SourceLimits()
+    if name not in files:
+        raise SourceInvalid(f"There is no file {name!r} to run.")
+    if sum(map(len, files.values())) > limits.upload:
+        raise TooLarge(f"The files are larger than {limits.upload:,} bytes together.")
+    data = files[name]
+    _refuse_other_kinds(name, data)
+    document = _notebook(name, data, limits)
+    if document is None:
+        return _read_python(name, data, files)
+    return _read_notebook(name, document, files, limits)
+
+
+def _refuse_other_kinds(name: str, data: bytes) -> None:
+    for start, kind in _OTHER_KINDS:
+        if data.startswith(start):
+            raise WrongKind(f"{name} is {kind}; only notebooks and Python files are taken.")
+    if data.startswith(b"MZ") and b"\x00" in data[:1024]:
+        raise WrongKind(f"{name} is an executable; only notebooks and Python files are taken.")
+    if data.startswith(_UTF_16) or (b"\x00" in data and b"\x00" in data[:2] + data[2:4]):
+        raise SourceInvalid(f"{name} is UTF-16 text or binary; save it as UTF-8.")
+    if b"\x00" in data:
+        raise SourceInvalid(f"{name} holds NUL bytes: it is no text.")
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
+        raise SourceInvalid(f"{name} is empty.")
+    if _MARKUP.match(data.removeprefix(codecs.BOM_UTF8)):
+        raise SourceInvalid(f"{name} is HTML or XML, neither a notebook nor Python.")
+
+
+def _notebook(name: str, data: bytes, limits: SourceLimits) -> dict[str, Any] | None:
+    """The notebook in `data`, None when it is to be read as Python."""
+    data = data.removeprefix(codecs.BOM_UTF8)
+    is_named_notebook = name.lower().endswith(".ipynb")
+    if not data.lstrip().startswith(b"{"):
+        return None
+    try:
+        document = notebooks.load(_decode(name, data, "utf-8"), name=name, depth=limits.depth)
+    except SourceInvalid:
+        if name.lower().endswith(".py") and not _says_notebook(data):
+            return None
+        raise
+    if document is None and is_named_notebook:
+        raise SourceInvalid(f"{name} is JSON, but no notebook: it has no `cells`.")
+    return document
+
+
+def _says_notebook(data: bytes) -> bool:
+    return b'"cells"' in data or b'"nbformat"' in data or b'"worksheets"' in data
+
+
+def _decode(name: str, data: bytes, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"not valid {encoding}: {error.reason}"
+        raise SourceInvalid(
+            f"{name}, line {line}: {message}.", errors=[{"line": line, "message": message}]
+        ) from error
+
+
+def _python_text(name: str, data: bytes) -> str:
+    """The text of a Python file, by its BOM or its source cookie, with plain newlines."""
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        if _PLAIN.decode(encoding) != _PLAIN.decode("ascii"):
+            raise SyntaxError(f"the encoding {encoding} is not taken")
+    except (SyntaxError, LookupError, UnicodeError) as error:
+        message = str(getattr(error, "msg", None) or error)
+        raise SourceInvalid(
+            f"{name}: {message}.", errors=[{"line": 1, "message": message}]
+        ) from error
+    text = _decode(name, data, encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _read_python(name: str, data: bytes, files: Mapping[str, bytes]) -> Source:
+    text = _python_text(name, data)
+    _refuse_much_code(name, len(text))
+    try:
+        tree = parse(text)
+    except Unparsable as error:
+        _raise_invalid(name, error)
+    handler = handlers.find([tree]) or _companions_handler([tree], files)
+    if handler is None:
+        raise NoHandler(f"{name} defines no top-level `djsci_handler(request)`.")
+    return Source(
+        name=name,
+        kind="py",
+        cells=(SourceCell(index=1, text=text),),
+        files=dict(files),
+        parameters=schema.of_handler(handler.node, [tree]),
+        needs_kernel=handlers.needs_kernel([tree]),
+    )
+
+
+def _raise_invalid(name: str, error: Unparsable) -> NoReturn:
+    place = f"{name}, line {error.line}" if error.line else name
+    raise SourceInvalid(
+        f"{place}: {error.message}", errors=[{"line": error.line, "message": error.message}]
+    ) from error
+
+
+def _refuse_much_code(name: str, size: int) -> None:
+    if size > CODE_LIMIT:
+        raise TooLarge(
+            f"{name} holds {size:,} characters of code; {CODE_LIMIT:,} are read."
+            " Put data into a companion file."
+        )
+
+
+def _read_notebook(
+    name: str, document: dict[str, Any], files: Mapping[str, bytes], limits: SourceLimits
+) -> Source:
+    cells = notebooks.code_cells(document, name=name, limit=limits.cells)
+    kernel = notebooks.kernel(document, name=name)
+    _refuse_much_code(name, sum(len(cell.text) for cell in cells))
+    warnings = [kernel.warning] if kernel.warning else []
+    if kernel.language != "python":
+        return Source(
+            name=name,
+            kind="ipynb",
+            cells=tuple(_cell(index, cell) for index, cell in enumerate(cells, start=1)),
+            files=dict(files),
+            has_handler=False,
+            parameters=schema.NO_PARAMETERS,
+            kernel=kernel.name,
+            language=kernel.language,
+            needs_kernel=True,
+            warnings=tuple(warnings),
+        )
+    parsed = _parse_cells(cells)
+    trees = [tree for _, tree in parsed if tree is not None]
+    warnings += [
+        f"Cell {problem.cell}, line {problem.line or 1}: {problem.message}"
+        for problem in (cell.problem for cell, _ in parsed)
+        if problem is not None
+    ]
+    handler = handlers.find(trees) or _companions_handler(trees, files)
+    return Source(
+        name=name,
+        kind="ipynb",
+        cells=tuple(cell for cell, _ in parsed),
+        files=dict(files),
+        has_handler=handler is not None,
+        parameters=_parameters(handler, parsed, trees),
+        needs_kernel=handlers.needs_kernel(trees, [cell.text for cell in cells]),
+        warnings=tuple(warnings),
+    )
+
+
+def _cell(index: int, cell: notebooks.CodeCell, problem: Problem | None = None) -> SourceCell:
+    return SourceCell(index=index, text=clean(cell.text), tags=cell.tags, problem=problem)
+
+
+def _parse_cells(cells: list[notebooks.CodeCell]) -> list[tuple[SourceCell, ast.Module | None]]:
+    """Each cell with its tree: None where it is not Python, not checked, or has a problem."""
+    parser = CellParser()
+    parsed: list[tuple[SourceCell, ast.Module | None]] = []
+    for index, cell in enumerate(cells, start=1):
+        try:
+            parsed.append((_cell(index, cell), parser.parse(cell.text)))
+        except Unparsable as error:
+            problem = Problem(message=error.message, cell=index, line=error.line)
+            parsed.append((_cell(index, cell, problem), None))
+    return parsed
+
+
+def _parameters(
+    handler: handlers.Handler | None,
+    parsed: list[tuple[SourceCell, ast.Module | None]],
+    trees: list[ast.Module],
+) -> dict[str, Any]:
+    if handler is not None:
+        return schema.of_handler(handler.node, trees)
+    for cell, tree in parsed:
+        if "parameters" in cell.tags:
+            return schema.of_parameters_cell(tree or ast.Module([], []), cell.text, trees)
+    return dict(schema.NO_PARAMETERS)
+
+
+def _companions_handler(
+    trees: list[ast.Module], files: Mapping[str, bytes]
+) -> handlers.Handler | None:
+    """A handler that `from companion import *` brings; its signature is not looked at."""
+    for module in handlers.star_imports(trees):
+        data = files.get(f"{module}.py", b"")
+        if re.search(rb"^(async\s+)?def\s+djsci_handler\b", data, re.MULTILINE):
+            return handlers.Handler()
+    return None

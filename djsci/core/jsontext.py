@@ -1,0 +1,113 @@
+"""JSON text -> values, strictly, with its nesting counted before it is parsed."""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import BadRequest
+from .events import clean
+
+DEPTH_LIMIT = 100
+
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+_STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NOT_BRACKETS = bytes(set(range(256)) - set(_STEP))
+
+
+def depth(data: bytes) -> int:
+    """How deep the JSON in `data` nests, by one scan that ends even where the JSON is broken."""
+    if data.count(b"[") + data.count(b"{") <= DEPTH_LIMIT:
+        return data.count(b"[") + data.count(b"{")
+    brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
+    return max(itertools.accumulate(map(_STEP.__getitem__, brackets)), default=0)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """The value of strict JSON text.
+
+    Raises `BadRequest`, which names the problem, for anything JSON is not (NaN, Infinity, invalid
+    UTF-8) and for what Python or a database would take differently: duplicate keys, numbers too
+    large for a float, lone surrogates, NUL, nesting over 100.
+    """
+    try:
+        data = text.encode() if isinstance(text, str) else text
+        text = data.decode("utf-8")
+    except UnicodeError as error:
+        raise BadRequest(f"The JSON is not valid UTF-8: {error}.") from error
+    if depth(data) > DEPTH_LIMIT:
+        raise BadRequest(f"The JSON nests more than {DEPTH_LIMIT} deep.")
+    try:
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
+        )
+    except ValueError as error:
+        raise BadRequest(f"The JSON cannot be read: {error}.") from error
+    for path, problem in oddities(value):
+        raise BadRequest(f"The JSON {problem} at {path or '$'}.")
+    return value
+
+
+def oddities(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Each place of a JSON value that cannot be stored as it is, with what is wrong there."""
+    stack = [(path, value, 1)]
+    while stack:
+        path, value, level = stack.pop()
+        if isinstance(value, str):
+            if problem := _text_problem(value):
+                yield path, problem
+        elif isinstance(value, float) and not math.isfinite(value):
+            yield path, "holds a number that JSON cannot write"
+        elif isinstance(value, dict | list) and level > DEPTH_LIMIT:
+            yield path, f"nests more than {DEPTH_LIMIT} deep"
+        elif isinstance(value, dict):
+            for key in value:
+                if problem := _text_problem(key):
+                    yield path, f"{problem} in a key"
+            stack += [(join(path, key), item, level + 1) for key, item in value.items()]
+        elif isinstance(value, list):
+            stack += [(f"{path}[{index}]", item, level + 1) for index, item in enumerate(value)]
+
+
+def join(path: str, key: str) -> str:
+    """The path of `key` below `path`, as people write it."""
+    return f"{path}.{key}" if path else key
+
+
+def _text_problem(text: str) -> str | None:
+    if "\x00" in text:
+        return "holds a NUL character"
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return "holds half of a surrogate pair"
+    return None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise ValueError(f"the key {twice[:100]!r} occurs twice")
+    return value
+
+
+def _constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return value
+
+
+def printable(path: str) -> str:
+    """A path as text that can be stored and shown: cleaned, at most 200 characters."""
+    path = clean(path)
+    return path if len(path) <= 200 else f"{path[:199]}…"

@@ -1,0 +1,205 @@
+"""Values given for a source's parameters: read from text, checked, with messages for people."""
+
+import functools
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from . import jsontext
+from .errors import BadParameters, BadRequest
+from .formats import NUMBER, PHRASES, checker
+
+_ERRORS = 50
+_WORDS = {"true": True, "on": True, "yes": True, "1": True}
+_WORDS |= {"false": False, "off": False, "no": False, "0": False}
+_INTEGER = re.compile(r"[+-]?[0-9]{1,4300}")
+_KINDS = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "an object",
+}
+
+
+def _is_number(_: object, value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) if isinstance(value, float) else value.bit_length() <= 1023
+
+
+_Validator: Any = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
+)
+
+
+@functools.lru_cache(maxsize=512)
+def _validator(text: str) -> Any:
+    return _Validator(json.loads(text), format_checker=checker)
+
+
+def validate(
+    schema: Mapping[str, Any], values: Mapping[str, Any], *, is_text: bool, is_strict: bool
+) -> dict[str, Any]:
+    """The values that fit `schema`, defaults not filled in.
+
+    `is_text`: values are lists of strings, as a query or a form gives them. `is_strict`: a name
+    that `schema` does not know is an error, else it is dropped. Raises `BadParameters`, which names
+    each field that does not fit.
+    """
+    given = from_text(schema, values) if is_text else dict(values)
+    if not is_strict and schema.get("additionalProperties") is False:
+        given = {name: value for name, value in given.items() if name in schema["properties"]}
+    errors = [
+        {"field": jsontext.printable(path), "message": problem}
+        for path, problem in itertools.islice(jsontext.oddities(given), _ERRORS)
+    ]
+    if not errors:
+        found = _validator(json.dumps(schema, sort_keys=True)).iter_errors(given)
+        errors = list(itertools.islice(_messages(found), _ERRORS))
+    if errors:
+        detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:5])
+        raise BadParameters(f"The parameters do not fit. {detail}.", errors=errors)
+    return given
+
+
+def from_text(schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of a query or a form (lists of strings) as JSON values, by what `schema` wants.
+
+    Text that fits nothing stays as it is, for `validate` to refuse.
+    """
+    properties = schema.get("properties", {})
+    read: dict[str, Any] = {}
+    for name, texts in values.items():
+        texts = [texts] if isinstance(texts, str) else list(texts)
+        if texts:
+            read[name] = _read(properties.get(name, {}), texts)
+    return read
+
+
+def _read(schema: Mapping[str, Any], texts: Sequence[str]) -> Any:
+    branches = list(schema.get("anyOf", [schema]))
+    if texts[-1] == "" and any(branch.get("type") == "null" for branch in branches):
+        return None
+    if not schema.get("type") and "default" in schema and len(schema) == 1:
+        branches = [{"type": kind} for kind in _kinds_like(schema["default"])]
+    branches.sort(key=lambda branch: branch == {"type": "string"})
+    for branch in branches:
+        for value in _readings(branch, texts):
+            if _validator(json.dumps(branch, sort_keys=True)).is_valid(value):
+                return value
+    return texts[-1]
+
+
+def _kinds_like(default: Any) -> list[str]:
+    """How to read text for a parameter that has no annotation, but a default."""
+    kinds = {bool: ["boolean"], int: ["integer", "number"], float: ["number"]}
+    kinds |= {list: ["array"], dict: ["object"]}
+    return kinds.get(type(default), ["string"])
+
+
+def _readings(branch: Mapping[str, Any], texts: Sequence[str]) -> Iterator[Any]:
+    """What `texts` may mean where `branch` is wanted, likeliest first."""
+    text = texts[-1]
+    kind = branch.get("type")
+    if kind == "array":
+        yield from _lists(branch, texts)
+    elif kind == "object":
+        yield from _parsed(text)
+    elif kind == "boolean":
+        yield _WORDS.get(text.strip().lower(), text)
+    elif kind == "null":
+        yield from [None] if text in ("", "null") else []
+    elif kind in ("integer", "number"):
+        yield from _numbers(text.strip())
+    elif "enum" in branch and kind is None:
+        yield from [text, *_numbers(text), *_parsed(text)]
+    else:
+        yield text
+
+
+def _lists(branch: Mapping[str, Any], texts: Sequence[str]) -> Iterator[Any]:
+    if len(texts) == 1 and texts[0].lstrip().startswith("["):
+        yield from _parsed(texts[0])
+    first = branch.get("prefixItems", [])
+    inner = branch.get("items", {})
+    wanted = [*first, *[inner] * len(texts)]
+    yield [_read(part, [text]) for part, text in zip(wanted, texts, strict=False)]
+    if list(texts) == [""]:
+        yield []
+
+
+def _parsed(text: str) -> Iterator[Any]:
+    try:
+        yield jsontext.parse_json(text)
+    except BadRequest:
+        return
+
+
+def _numbers(text: str) -> Iterator[Any]:
+    if _INTEGER.fullmatch(text):
+        yield int(text)
+    elif NUMBER.fullmatch(text):
+        yield float(text)
+
+
+def _messages(found: Iterator[ValidationError]) -> Iterator[dict[str, str]]:
+    for error in found:
+        path = _path(error.absolute_path)
+        given: Any = error.instance
+        if error.validator == "required" and not path:
+            wanted = [name for name in error.validator_value if name not in given]
+            name = next(name for name in wanted if error.message.startswith(repr(name)))
+            yield {"field": name, "message": "is missing"}
+        elif error.validator == "additionalProperties" and not path:
+            known = error.schema["properties"]
+            takes = f"; known: {', '.join(known)}" if known else "; none are known"
+            for name in given:
+                if name not in known:
+                    field = jsontext.printable(str(name))
+                    yield {"field": field, "message": f"is not a parameter{takes}"}
+        elif "propertyNames" in error.absolute_schema_path:
+            yield {"field": path, "message": f"has a key that does not fit: {given!r:.60}"}
+        else:
+            yield {
+                "field": path,
+                "message": f"must be {_wanted(error.schema)}, not {_given(given)}",
+            }
+
+
+def _path(parts: Sequence[Any]) -> str:
+    path = ""
+    for part in parts:
+        path = f"{path}[{part}]" if isinstance(part, int) else jsontext.join(path, part)
+    return jsontext.printable(path)
+
+
+def _wanted(schema: Any) -> str:
+    if not isinstance(schema, Mapping):
+        return "left out"
+    if "anyOf" in schema:
+        return " or ".join(_wanted(branch) for branch in schema["anyOf"])
+    if "enum" in schema:
+        values = [json.dumps(value, ensure_ascii=False) for value in schema["enum"]]
+        return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
+    if schema.get("format") in PHRASES:
+        return PHRASES[schema["format"]]
+    if "maxItems" in schema:
+        return f"a list of {schema['maxItems']} items"
+    return _KINDS.get(str(schema.get("type")), "something else")
+
+
+def _given(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return f"a list of {len(value)} items" if isinstance(value, list) else "an object"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"
