@@ -81,8 +81,16 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def apply(file: PrivateFile, values: Mapping[str, Any], *, is_superuser: bool) -> None:
+def apply(
+    file: PrivateFile,
+    values: Mapping[str, Any],
+    *,
+    is_superuser: bool,
+    is_trusted: bool | None = None,
+) -> None:
     """Put `values` on `file`, which the caller saves. Raises `BadRequest`, `Forbidden`.
+
+    `is_trusted`: whether the version will be trusted, where the caller settles that.
 
     What only superusers set may be named by others as long as it stays, or is given up.
     """
@@ -98,7 +106,9 @@ def apply(file: PrivateFile, values: Mapping[str, Any], *, is_superuser: bool) -
             errors=[{"field": key, "message": message} for key, message in errors.items()],
         )
     _trust(file, values.get("trusted"), is_superuser=is_superuser)
-    _require_privilege(file, wanted, is_superuser=is_superuser)
+    if is_trusted is None:
+        is_trusted = file.is_trusted
+    _require_privilege(file, wanted, is_superuser=is_superuser, is_trusted=is_trusted)
     file.access = values.get("access", file.access)
     merged = {**(file.settings or {}), **wanted}
     file.settings = {key: value for key, value in merged.items() if value is not None}
@@ -120,7 +130,9 @@ def _trust(file: PrivateFile, wanted: bool | None, *, is_superuser: bool) -> Non
     file.trusted_version = file.version if wanted else None
 
 
-def _require_privilege(file: PrivateFile, wanted: Mapping[str, Any], *, is_superuser: bool) -> None:
+def _require_privilege(
+    file: PrivateFile, wanted: Mapping[str, Any], *, is_superuser: bool, is_trusted: bool
+) -> None:
     present = file.settings or {}
     granted = set(present.get("connections") or [])
     if not is_superuser and not set(wanted.get("connections") or []) <= granted:
@@ -129,7 +141,7 @@ def _require_privilege(file: PrivateFile, wanted: Mapping[str, Any], *, is_super
         return
     if not is_superuser:
         raise _only_superusers("engine")
-    if not file.is_trusted:
+    if not is_trusted:
         message = "Only a trusted version may share the server's process."
         raise BadRequest(message, errors=[{"field": "engine", "message": message}])
 

@@ -85,7 +85,7 @@ def current_version(file: PrivateFile) -> Version:
     content = _held_content(file)
     entry = _entry_name(PurePosixPath(held).name)
     with transaction.atomic():
-        version = _keep(file, _read(entry, {entry: content}), uploader=None)
+        version = _keep(file, read(entry, {entry: content}), uploader=None)
         # Only if nobody put other content there meanwhile.
         PrivateFile.objects.filter(pk=file.pk, file=held).update(version=version, read_from=held)
     file.version, file.read_from = version, held
@@ -102,13 +102,30 @@ def create(
     access: str = PrivateFile.Access.PRIVATE,
 ) -> PrivateFile:
     """A new file with its first version. Raises a `DjsciError` with `errors`."""
-    file = PrivateFile(name=names.file_name(name), owner=owner, access=access)
-    file.settings = dict(settings or {})
-    source = _read(entry, files)
+    file = PrivateFile(name=names.file_name(name), owner=owner)
+    is_superuser = bool(getattr(owner, "is_superuser", False))
+    options.apply(file, {**(settings or {}), "access": access}, is_superuser=is_superuser)
+    add(file, read(entry, files), uploader=owner)
+    return file
+
+
+def add(file: PrivateFile, source: Source, *, uploader: Any) -> None:
+    """Store a file that is not stored yet, with `source` as its first version."""
     with _naming(file):
         file.save(force_insert=True)
-        _put_forward(file, _keep(file, source, uploader=owner))
-    return file
+        _put_forward(file, _keep(file, source, uploader=uploader))
+
+
+def read(entry: str, files: Mapping[str, bytes]) -> Source:
+    """The source of an upload, its names and sizes checked. Raises a `DjsciError` with `errors`."""
+    entry, files = names.part_names(entry, files)
+    if len(files) > MOST_PARTS:
+        raise TooLarge(f"A file has at most {MOST_PARTS} parts.")
+    limit = conf.get("UPLOAD_LIMIT")
+    if _bytes(files) > limit:
+        message = f"The files together have more than {limit:,} bytes."
+        raise TooLarge(message, errors=[{"field": "file", "message": message}])
+    return dataclasses.replace(sources.read(entry, files, limits=_limits()), files=files)
 
 
 def replace(
@@ -123,7 +140,13 @@ def replace(
 
     The same content as a former version's is that version again.
     """
-    source = _read(entry, files)
+    return bring(file, read(entry, files), uploader=uploader, if_match=if_match)
+
+
+def bring(
+    file: PrivateFile, source: Source, *, uploader: Any, if_match: str | None = None
+) -> Version:
+    """Make `source` the present version of a stored file."""
     with transaction.atomic():
         locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
         _require_match(locked, if_match)
@@ -245,14 +268,15 @@ def _naming(file: PrivateFile) -> Iterator[None]:
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NAMES_LOCK])
             yield
-            _require_free_name(file)
+            require_free_name(file)
     except IntegrityError as error:
         if file.name is None or not PrivateFile.objects.filter(name=file.name).exists():
             raise
         raise _taken() from error
 
 
-def _require_free_name(file: PrivateFile) -> None:
+def require_free_name(file: PrivateFile) -> None:
+    """Raise `Conflict` when another file has the name of `file`, in whatever case."""
     if file.name is None:
         return
     others = PrivateFile.objects.exclude(pk=file.pk).exclude(name=None)
@@ -275,17 +299,6 @@ def _limits() -> sources.SourceLimits:
 
 def _bytes(files: Mapping[str, bytes]) -> int:
     return sum(map(len, files.values()))
-
-
-def _read(entry: str, files: Mapping[str, bytes]) -> Source:
-    entry, files = names.part_names(entry, files)
-    if len(files) > MOST_PARTS:
-        raise TooLarge(f"A file has at most {MOST_PARTS} parts.")
-    limit = conf.get("UPLOAD_LIMIT")
-    if _bytes(files) > limit:
-        message = f"The files together have more than {limit} bytes."
-        raise TooLarge(message, errors=[{"field": "file", "message": message}])
-    return dataclasses.replace(sources.read(entry, files, limits=_limits()), files=files)
 
 
 def _keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:
