@@ -1,0 +1,51 @@
+# Only relative paths: the folder's own path may hold spaces. Programs of the environment are
+# called as modules, since a script's first line cannot name a path with a space.
+PORT ?= 8000
+HOST ?= 127.0.0.1
+VENV := .venv
+PY := $(VENV)/bin/python
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PYTHONUTF8 := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench matrix
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
+
+run: $(VENV)/.installed ## from a fresh clone to a seeded server on 127.0.0.1:8000; another port: PORT=
+	@$(PY) manage.py migrate --verbosity 0
+	@$(PY) -m asgi_project.demo --host '$(HOST)' --port '$(PORT)'
+	@exec $(PY) -m djsci up --host '$(HOST)' --port '$(PORT)'
+
+test: check ## everything that CI runs: the checks, the tests, the browser's tests
+	@sh .ci/browser
+	$(PY) -m pytest tests --ignore=tests/e2e
+	@if ls tests/e2e/test_*.py >/dev/null 2>&1; then set -x; $(PY) -m pytest tests/e2e; fi
+
+check: $(VENV)/.tested ## lint, formatting, types, import layers
+	$(PY) -m ruff check --quiet
+	$(PY) -m ruff format --check --quiet
+	$(PY) -m mypy --no-error-summary
+	$(PY) -c "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
+
+bench: $(VENV)/.tested ## measure djsci beside the alternatives; writes benchmarks/results.md
+	$(PY) -m benchmarks.bench
+
+matrix: ## the tests on every Python and Django that executes here; says why not where not
+	@python=$$(sh .ci/python) && "$$python" tests/matrix.py
+
+$(VENV)/.made:
+	@python=$$(sh .ci/python) && echo "making $(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
+	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made pyproject.toml
+	@echo "installing djsci into $(VENV) (a few minutes at the first time)"
+	@$(PY) -m pip install --quiet --editable '.[standalone]'
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	@echo "installing what the tests need"
+	@$(PY) -m pip install --quiet --group dev
+	@touch $@
