@@ -19,8 +19,8 @@ PHRASES = {
     "date": "a date like 2026-02-28",
     "date-time": "a date and time like 2026-02-28T13:45:00Z",
     "time": "a time like 13:45:00",
-    "duration": "a duration like PT1M30S",
-    "decimal": "a decimal number",
+    "duration": "a duration like PT1M30S or in seconds",
+    "decimal": "a number",
     "uuid": "a UUID like 12345678-1234-5678-1234-567812345678",
     "path": "a path",
 }

@@ -11,6 +11,7 @@ from .errors import BadRequest
 from .events import clean
 
 DEPTH_LIMIT = 100
+_INTEGER_BITS = 14_280  # Python refuses to write or read integers of over 4,300 digits
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -60,6 +61,8 @@ def oddities(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
                 yield path, problem
         elif isinstance(value, float) and not math.isfinite(value):
             yield path, "holds a number that JSON cannot write"
+        elif isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
+            yield path, "holds a number of more than 4,298 digits"
         elif isinstance(value, dict | list) and level > DEPTH_LIMIT:
             yield path, f"nests more than {DEPTH_LIMIT} deep"
         elif isinstance(value, dict):

@@ -56,16 +56,22 @@ def validate(
     that `schema` does not know is an error, else it is dropped. Raises `BadParameters`, which names
     each field that does not fit.
     """
+    if not isinstance(values, Mapping):
+        raise BadRequest("The parameters are not a JSON object.")
     given = from_text(schema, values) if is_text else dict(values)
     if not is_strict and schema.get("additionalProperties") is False:
-        given = {name: value for name, value in given.items() if name in schema["properties"]}
+        known = schema.get("properties", {})
+        given = {name: value for name, value in given.items() if name in known}
     errors = [
         {"field": jsontext.printable(path), "message": problem}
         for path, problem in itertools.islice(jsontext.oddities(given), _ERRORS)
     ]
     if not errors:
-        found = _validator(json.dumps(schema, sort_keys=True)).iter_errors(given)
-        errors = list(itertools.islice(_messages(found), _ERRORS))
+        found = _validator(json.dumps(schema)).iter_errors(given)
+        errors = [
+            {"field": field, "message": message}
+            for field, message in dict(itertools.islice(_messages(found), _ERRORS)).items()
+        ]
     if errors:
         detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:5])
         raise BadParameters(f"The parameters do not fit. {detail}.", errors=errors)
@@ -95,7 +101,7 @@ def _read(schema: Mapping[str, Any], texts: Sequence[str]) -> Any:
     branches.sort(key=lambda branch: branch == {"type": "string"})
     for branch in branches:
         for value in _readings(branch, texts):
-            if _validator(json.dumps(branch, sort_keys=True)).is_valid(value):
+            if _validator(json.dumps(branch)).is_valid(value):
                 return value
     return texts[-1]
 
@@ -152,28 +158,25 @@ def _numbers(text: str) -> Iterator[Any]:
         yield float(text)
 
 
-def _messages(found: Iterator[ValidationError]) -> Iterator[dict[str, str]]:
+def _messages(found: Iterator[ValidationError]) -> Iterator[tuple[str, str]]:
     for error in found:
         path = _path(error.absolute_path)
         given: Any = error.instance
         if error.validator == "required" and not path:
             wanted = [name for name in error.validator_value if name not in given]
             name = next(name for name in wanted if error.message.startswith(repr(name)))
-            yield {"field": name, "message": "is missing"}
+            yield name, "is missing"
         elif error.validator == "additionalProperties" and not path:
-            known = error.schema["properties"]
+            known = error.schema.get("properties", {})
             takes = f"; known: {', '.join(known)}" if known else "; none are known"
             for name in given:
                 if name not in known:
                     field = jsontext.printable(str(name))
-                    yield {"field": field, "message": f"is not a parameter{takes}"}
+                    yield field, f"is not a parameter{takes}"
         elif "propertyNames" in error.absolute_schema_path:
-            yield {"field": path, "message": f"has a key that does not fit: {given!r:.60}"}
+            yield path, f"has a key that does not fit: {given!r:.60}"
         else:
-            yield {
-                "field": path,
-                "message": f"must be {_wanted(error.schema)}, not {_given(given)}",
-            }
+            yield path, f"must be {_wanted(error.schema)}, not {_given(given)}"
 
 
 def _path(parts: Sequence[Any]) -> str:
@@ -187,19 +190,19 @@ def _wanted(schema: Any) -> str:
     if not isinstance(schema, Mapping):
         return "left out"
     if "anyOf" in schema:
-        return " or ".join(_wanted(branch) for branch in schema["anyOf"])
+        return " or ".join(dict.fromkeys(map(_wanted, schema["anyOf"])))
     if "enum" in schema:
         values = [json.dumps(value, ensure_ascii=False) for value in schema["enum"]]
         return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
     if schema.get("format") in PHRASES:
         return PHRASES[schema["format"]]
     if "maxItems" in schema:
-        return f"a list of {schema['maxItems']} items"
+        return f"a list of {schema['maxItems']}"
     return _KINDS.get(str(schema.get("type")), "something else")
 
 
 def _given(value: Any) -> str:
     if isinstance(value, list | dict):
-        return f"a list of {len(value)} items" if isinstance(value, list) else "an object"
+        return f"a list of {len(value)}" if isinstance(value, list) else "an object"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"

@@ -3,7 +3,6 @@
 import ast
 import datetime
 import decimal
-import inspect
 import math
 import pathlib
 import re
@@ -11,9 +10,11 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from .annotations import Names, Schema, schema_of
+from .annotations import Schema, schema_of
+from .events import clean
 from .handlers import Function
-from .jsontext import parse_json
+from .jsontext import oddities, parse_json
+from .names import Names
 from .parameters import from_text, validate
 from .syntax import Unparsable, parse_expression
 
@@ -40,6 +41,7 @@ _MADE = {
     "uuid.UUID": uuid.UUID,
 }
 _NONE = object()
+_NOTE = 4_000  # characters of documentation that a schema carries
 
 
 def of_handler(node: Function | None, trees: Sequence[ast.Module]) -> Schema:
@@ -93,8 +95,7 @@ def of_parameters_cell(tree: ast.Module, text: str, trees: Sequence[ast.Module])
 
 
 def _documentation(node: Function) -> dict[str, str]:
-    text = ast.get_docstring(node, clean=False)
-    text = inspect.cleandoc(text).strip() if text else ""
+    text = clean(ast.get_docstring(node) or "").strip()[:_NOTE]
     if not text:
         return {}
     title = text.partition("\n")[0].strip()
@@ -108,7 +109,8 @@ def _property(annotation: ast.expr | None, default: ast.expr | None, names: Name
         note = {key: schema.pop(key) for key in ("description",) if key in schema}
         branches = schema["anyOf"] if set(schema) == {"anyOf"} else [schema]
         schema = {"anyOf": [*branches, {"type": "null"}], **note}
-    return schema if value is _NONE else {**schema, "default": value}
+    schema = schema if value is _NONE else {**schema, "default": value}
+    return {} if any(oddities(schema)) else schema  # what cannot be stored is not promised
 
 
 def _takes_null(schema: Mapping[str, Any]) -> bool:
@@ -122,7 +124,8 @@ def _by_value(value: Any) -> Schema:
     kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
     kinds |= {list: "array", dict: "object"}
     kind = kinds.get(type(value))
-    return {**({"type": kind} if kind else {}), "default": value}
+    schema = {**({"type": kind} if kind else {}), "default": value}
+    return {} if any(oddities(schema)) else schema
 
 
 def _comment(statement: ast.stmt, lines: Sequence[str]) -> tuple[ast.expr | None, str]:
@@ -140,7 +143,7 @@ def _comment(statement: ast.stmt, lines: Sequence[str]) -> tuple[ast.expr | None
         kind = parse_expression(match["type"]) if match["type"] else None
     except Unparsable:
         kind = None
-    return kind, match["help"].strip()
+    return kind, clean(match["help"]).strip()[:_NOTE]
 
 
 def default_of(node: ast.expr | None, names: Names) -> Any:

@@ -2,45 +2,17 @@
 
 import ast
 import codecs
-import io
 import re
-import tokenize
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn
 
 from . import handlers, notebooks, schema
-from .errors import NoHandler, SourceInvalid, TooLarge, WrongKind
+from .errors import NoHandler, SourceInvalid, TooLarge
 from .events import clean
+from .kinds import decode, python_text, refuse_other_kinds
 from .syntax import CODE_LIMIT, CellParser, Unparsable, parse
 from .syntax import Problem as Problem
-
-_OTHER_KINDS = (  # how files begin that are plainly neither notebook nor Python
-    (b"PK\x03\x04", "a zip archive or an office document"),
-    (b"PK\x05\x06", "a zip archive"),
-    (b"\x7fELF", "an executable"),
-    (b"\xcf\xfa\xed\xfe", "an executable"),
-    (b"\xca\xfe\xba\xbe", "an executable"),
-    (b"%PDF-", "a PDF"),
-    (b"\x89PNG", "an image"),
-    (b"\xff\xd8\xff", "an image"),
-    (b"GIF8", "an image"),
-    (b"II*\x00", "an image"),
-    (b"MM\x00*", "an image"),
-    (b"RIFF", "an image, a sound or a film"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh9", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"Rar!", "a rar archive"),
-    (b"SQLite format 3\x00", "a database"),
-    (b"PAR1", "a Parquet table"),
-    (b"\x89HDF", "an HDF5 file"),
-)
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_PLAIN = bytes(range(32, 127)) + b"\t\n"
-_MARKUP = re.compile(rb"\s*<[!?a-zA-Z]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,27 +62,11 @@ def read(name: str, files: Mapping[str, bytes], *, limits: SourceLimits | None =
     if sum(map(len, files.values())) > limits.upload:
         raise TooLarge(f"The files are larger than {limits.upload:,} bytes together.")
     data = files[name]
-    _refuse_other_kinds(name, data)
+    refuse_other_kinds(name, data)
     document = _notebook(name, data, limits)
     if document is None:
         return _read_python(name, data, files)
     return _read_notebook(name, document, files, limits)
-
-
-def _refuse_other_kinds(name: str, data: bytes) -> None:
-    for start, kind in _OTHER_KINDS:
-        if data.startswith(start):
-            raise WrongKind(f"{name} is {kind}; only notebooks and Python files are taken.")
-    if data.startswith(b"MZ") and b"\x00" in data[:1024]:
-        raise WrongKind(f"{name} is an executable; only notebooks and Python files are taken.")
-    if data.startswith(_UTF_16) or (b"\x00" in data and b"\x00" in data[:2] + data[2:4]):
-        raise SourceInvalid(f"{name} is UTF-16 text or binary; save it as UTF-8.")
-    if b"\x00" in data:
-        raise SourceInvalid(f"{name} holds NUL bytes: it is no text.")
-    if not data.removeprefix(codecs.BOM_UTF8).strip():
-        raise SourceInvalid(f"{name} is empty.")
-    if _MARKUP.match(data.removeprefix(codecs.BOM_UTF8)):
-        raise SourceInvalid(f"{name} is HTML or XML, neither a notebook nor Python.")
 
 
 def _notebook(name: str, data: bytes, limits: SourceLimits) -> dict[str, Any] | None:
@@ -120,7 +76,7 @@ def _notebook(name: str, data: bytes, limits: SourceLimits) -> dict[str, Any] | 
     if not data.lstrip().startswith(b"{"):
         return None
     try:
-        document = notebooks.load(_decode(name, data, "utf-8"), name=name, depth=limits.depth)
+        document = notebooks.load(decode(name, data, "utf-8"), name=name, depth=limits.depth)
     except SourceInvalid:
         if name.lower().endswith(".py") and not _says_notebook(data):
             return None
@@ -134,34 +90,8 @@ def _says_notebook(data: bytes) -> bool:
     return b'"cells"' in data or b'"nbformat"' in data or b'"worksheets"' in data
 
 
-def _decode(name: str, data: bytes, encoding: str) -> str:
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        message = f"not valid {encoding}: {error.reason}"
-        raise SourceInvalid(
-            f"{name}, line {line}: {message}.", errors=[{"line": line, "message": message}]
-        ) from error
-
-
-def _python_text(name: str, data: bytes) -> str:
-    """The text of a Python file, by its BOM or its source cookie, with plain newlines."""
-    try:
-        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        if _PLAIN.decode(encoding) != _PLAIN.decode("ascii"):
-            raise SyntaxError(f"the encoding {encoding} is not taken")
-    except (SyntaxError, LookupError, UnicodeError) as error:
-        message = str(getattr(error, "msg", None) or error)
-        raise SourceInvalid(
-            f"{name}: {message}.", errors=[{"line": 1, "message": message}]
-        ) from error
-    text = _decode(name, data, encoding)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def _read_python(name: str, data: bytes, files: Mapping[str, bytes]) -> Source:
-    text = _python_text(name, data)
+    text = python_text(name, data)
     _refuse_much_code(name, len(text))
     try:
         tree = parse(text)
