@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from . import conf
-from .runs import executor
+from .runs import draining, executor
 
 logger = logging.getLogger("djsci.server")
 
@@ -68,6 +68,7 @@ class Drain:
         until = time.monotonic() + patience
         logger.info("draining: at most %g s for what runs; a second signal skips that", patience)
         executor.start().is_draining = True
+        draining.begin()
         try:
             with ThreadPoolExecutor(1) as waiting:  # the loop answers requests meanwhile
                 loop = asyncio.get_running_loop()
