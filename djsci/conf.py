@@ -57,6 +57,7 @@ class Intervals:
     recheck: float = 30.0
     send_blocked: float = 60.0
     start: float = 10.0
+    drain_jitter: float = 2.0
     socket_bytes: int = 4 * MIB
     socket_age: float = 12 * 3600.0
     stream_age: float = 600.0
