@@ -36,16 +36,16 @@ matrix: ## the tests on every Python and Django that executes here; says why not
 	@python=$$(sh .ci/python) && "$$python" tests/matrix.py
 
 $(VENV)/.made:
-	@python=$$(sh .ci/python) && echo "making $(VENV) with $$python" && "$$python" -m venv --clear $(VENV)
-	@$(PY) -m pip install --quiet --upgrade 'pip>=25.1'
+	@python=$$(sh .ci/python) && echo "making $(VENV) with $$python" && "$$python" -m venv $(VENV)
+	@$(PY) -m pip install -qq --upgrade 'pip>=25.1'
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made pyproject.toml
 	@echo "installing djsci into $(VENV) (a few minutes at the first time)"
-	@$(PY) -m pip install --quiet --editable '.[standalone]'
+	@$(PY) -m pip install -qq --editable '.[standalone]'
 	@touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
 	@echo "installing what the tests need"
-	@$(PY) -m pip install --quiet --group dev
+	@$(PY) -m pip install -qq --group dev
 	@touch $@
