@@ -1,0 +1,14 @@
+"""The guest as a zip: what a kernel's Python gets of djsci, wherever it runs."""
+
+import zipfile
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def write_guest(path: Path) -> Path:
+    """Write djsci's light `__init__` and the guest into the zip `path`; return it."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for file in [PACKAGE / "__init__.py", *sorted((PACKAGE / "guest").glob("*.py"))]:
+            bundle.write(file, file.relative_to(PACKAGE.parent))
+    return path

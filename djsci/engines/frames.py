@@ -1,0 +1,94 @@
+"""What the guest says inside a kernel: frames in displays of our MIME type, checked again here."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from djsci.core import events
+
+MIME = "application/vnd.djsci.frame+json"
+
+
+class Frames:
+    """Reads the frames of one run; keeps its result until the run has ended well."""
+
+    def __init__(self, *, nonce: str, result_limit: int) -> None:
+        self.nonce = nonce
+        self.result_limit = result_limit
+        self.last: str | None = None  # the id of the cell under which result and done count
+        self.result: events.Result | None = None
+        self.error: events.Error | None = None
+        self.code = ""
+        self.is_done = False
+
+    def take(
+        self, data: Mapping[str, Any], *, parent: str, numbers: Mapping[int, int]
+    ) -> list[events.Event] | None:
+        """The events of a frame; None when `data` is an ordinary display."""
+        text = data.get(MIME)
+        if not isinstance(text, str):
+            return None
+        try:
+            frame = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(frame, dict) or frame.get("nonce") != self.nonce:
+            return None
+        try:
+            return self._events(frame, is_last=parent == self.last, numbers=numbers)
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return []
+
+    def _events(
+        self, frame: Mapping[str, Any], *, is_last: bool, numbers: Mapping[int, int]
+    ) -> list[events.Event]:
+        match frame["type"]:
+            case "chunk":
+                return [events.Chunk(value=self._json(frame["value"]))]
+            case "progress":
+                return [events.Progress(**_fields(frame, "value", "n", "total", "label"))]
+            case "log":
+                return [events.Log(**_fields(frame, "level", "message", "fields"))]
+            case "error":
+                self.error = _error(frame, numbers)
+                self.code = str(frame.get("code") or "")
+                return [self.error]
+            case "result" if is_last and self.result is None:
+                http = frame.get("http")
+                self.result = events.Result(
+                    value=self._json(frame["value"]),
+                    http=http if isinstance(http, dict) else None,
+                )
+            case "done" if is_last:
+                self.is_done = True
+        return []
+
+    def _json(self, text: Any) -> events.Json:
+        """JSON text that is what it says; the worker is the user's, so it is read again."""
+        if not isinstance(text, str) or len(text) > self.result_limit:
+            raise ValueError("not JSON text, or too long")
+        value = json.loads(text, parse_constant=_refuse)
+        if "\n" in text or "\r" in text:
+            text = events.dumps(value)
+        return events.Json(text=text)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _fields(frame: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: frame[name] for name in names if frame.get(name) is not None}
+
+
+def _error(frame: Mapping[str, Any], numbers: Mapping[int, int]) -> events.Error:
+    number, line, cell = frame.get("number"), frame.get("line"), frame.get("cell")
+    if isinstance(number, int):
+        cell = numbers.get(number)
+    return events.Error(
+        ename=str(frame["ename"])[:200],
+        evalue=str(frame["evalue"])[: 64 << 10],
+        traceback=tuple(str(part) for part in frame.get("traceback", ())[:100]),
+        cell=cell if isinstance(cell, int) else None,
+        line=line if isinstance(line, int) else None,
+    )

@@ -1,0 +1,347 @@
+"""The kernel engine: notebooks and Python files in single-use Jupyter kernels."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from typing import ClassVar, get_args
+
+from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+from nbclient.exceptions import DeadKernelError
+
+from djsci.core import events
+from djsci.core.errors import SourceInvalid
+from djsci.core.events import End, Event
+from djsci.core.sources import Source
+from djsci.guest.requests import HandlerRequest
+
+from . import tree
+from .base import Engine, Limits, Stop
+from .cells import Cells, Failed
+from .frames import Frames
+from .pool import NATIVE, Pool
+from .provisioner import StartFailed, Unit
+
+WAITING = 1 << 20  # characters of events that wait for the reader; then the kernel is not read
+WATCH = 0.2  # seconds between two looks at the memory
+CALL = "__import__('djsci.guest.kernel', fromlist=['_']).{}()"
+AWAIT = f"await {CALL}"
+
+
+class Outbox:
+    """Events on their way to the reader; `put` waits while the reader is behind."""
+
+    def __init__(self) -> None:
+        self._events: deque[tuple[Event, int]] = deque()
+        self._size = 0
+        self._changed = asyncio.Condition()
+        self._is_closed = False
+
+    async def put(self, event: Event) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._size < WAITING)
+            size = _size(event)
+            self._events.append((event, size))
+            self._size += size
+            self._changed.notify_all()
+
+    async def close(self) -> None:
+        """No event follows."""
+        async with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    async def get(self) -> Event | None:
+        """The next event; None after the last."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._events or self._is_closed)
+            if not self._events:
+                return None
+            event, size = self._events.popleft()
+            self._size -= size
+            self._changed.notify_all()
+            return event
+
+
+def _size(event: Event) -> int:
+    match event:
+        case events.Stream(text=text):
+            return len(text)
+        case events.Display(data=data):
+            return sum(len(part) for part in data.values() if isinstance(part, str)) + 100
+        case events.Chunk(value=events.Json(text=text)):
+            return len(text)
+    return 100
+
+
+class Execution:
+    """One run in one unit: a task plays the source, another climbs the ladder."""
+
+    def __init__(
+        self, unit: Unit, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
+    ) -> None:
+        self.unit = unit
+        self.source = source
+        self.request = request
+        self.limits = limits
+        self.stop = stop
+        self.outbox = Outbox()
+        self.is_over_memory = False
+        self.frames = Frames(nonce=secrets.token_urlsafe(16), result_limit=limits.result)
+        self._began = time.monotonic()
+        self._verdict: events.FinalState | None = None
+        self._end: tuple[events.FinalState, str] = ("crashed", "the kernel is gone")
+        self._play: asyncio.Task[None] | None = None
+        self._ladder: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """`running` from now on: the deadline counts."""
+        self.unit.limit(cpu_seconds=self.limits.timeout + self.limits.grace + 5)
+        self._began = time.monotonic()
+        self._play = asyncio.create_task(self._run())
+        self._ladder = asyncio.create_task(self._climb())
+
+    def end(self, *, is_gone: bool) -> list[Event]:
+        """The result, if the run has one, and the end."""
+        state, reason = self._end
+        if self.is_over_memory:
+            state, reason = "crashed", f"memory limit ({_bytes(self.limits.memory)}) exceeded"
+        elif self._verdict == "timed_out":
+            state, reason = "timed_out", f"over the limit of {self.limits.timeout:g} s"
+        elif self._verdict is not None:
+            state, reason = self._verdict, ""
+        elapsed = time.monotonic() - self._began
+        said: list[Event] = [
+            End(state=state, elapsed=elapsed, reason=reason, abandoned=not is_gone)
+        ]
+        if state == "succeeded" and self.frames.result is not None:
+            said.insert(0, self.frames.result)
+        return said
+
+    async def close(self) -> None:
+        """Stop both tasks; the tree is dead by now."""
+        for task in (self._ladder, self._play):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            self._end = await self._judge()
+        except Exception as error:
+            self._end = ("crashed", f"the kernel engine failed: {error!r}")
+            raise
+        finally:
+            await self.outbox.close()
+
+    async def _judge(self) -> tuple[events.FinalState, str]:
+        try:
+            await self._cells()
+        except Failed as failed:
+            return "failed", str(failed)[:1000]
+        except DeadKernelError:
+            return "crashed", self.unit.exit_text()
+        if self.frames.error is not None:
+            return "failed", self.frames.code or self.frames.error.ename
+        if self.unit.is_guest and not self.frames.is_done:
+            return "crashed", "the guest ended without saying so"
+        return "succeeded", ""
+
+    async def _cells(self) -> None:
+        source, is_guest = self.source, self.unit.is_guest
+        cells = Cells(
+            unit=self.unit, emit=self.outbox.put, frames=self.frames, count=len(source.cells)
+        )
+        for warning in source.warnings:
+            await self.outbox.put(events.Log(level="warning", message=warning))
+        if is_guest:
+            await cells.hidden(CALL.format("begin"), buffers=self._buffers())
+        if source.kind == "ipynb":
+            await self._notebook(cells)
+        if is_guest and self.frames.error is None:
+            await cells.hidden(AWAIT.format("finish"), is_last=True)
+
+    async def _notebook(self, cells: Cells) -> None:
+        source = self.source
+        wants = self.unit.is_guest and not source.has_handler and bool(self.request.parameters)
+        tagged = [cell.index for cell in source.cells if "parameters" in cell.tags]
+        if wants and not tagged:
+            await cells.hidden(CALL.format("parameters"))
+        for cell in source.cells:
+            await cells.run(cell)
+            if wants and tagged and cell.index == tagged[0]:
+                await cells.hidden(CALL.format("parameters"))
+
+    def _buffers(self) -> list[bytes]:
+        """What the run is about, as binary buffers: no data in code, no size limit."""
+        source = self.source
+        names = sorted(source.files)
+        head = {
+            "nonce": self.frames.nonce,
+            "request": self.request.to_dict(),
+            "kind": source.kind,
+            "entry": source.name,
+            "has_handler": source.has_handler,
+            "files": names,
+            "result_limit": self.limits.result,
+        }
+        return [json.dumps(head).encode(), *(source.files[name] for name in names)]
+
+    async def _climb(self) -> None:
+        """The ladder: interrupt, `grace` seconds, kill; at the deadline and when asked."""
+        asked = asyncio.ensure_future(self.stop.asked())
+        forced = asyncio.ensure_future(self.stop.forced())
+        assert self._play is not None
+        first = asyncio.FIRST_COMPLETED
+        try:
+            await asyncio.wait({asked, self._play}, timeout=self.limits.timeout, return_when=first)
+            if self._play.done():
+                return
+            reason = self.stop.reason or "timed_out"
+            self._verdict = reason if reason in get_args(events.FinalState) else "cancelled"
+            saying = asyncio.ensure_future(self.outbox.put(events.Status(state="cancelling")))
+            self.unit.interrupt()
+            await asyncio.wait({forced, self._play}, timeout=self.limits.grace, return_when=first)
+            self.unit.kill()
+            await saying
+        finally:
+            for task in (asked, forced):
+                task.cancel()
+
+
+class KernelEngine(Engine):
+    """Stock Jupyter kernels, started ahead; each serves one run and is killed."""
+
+    name: ClassVar[str] = "kernel"
+
+    def __init__(
+        self,
+        *,
+        size: int = 2,
+        recycle: float = 3600,
+        preload: Sequence[str] = (),
+        root: str | None = None,
+    ) -> None:
+        self.pool = Pool(size=size, recycle=recycle, preload=preload, root=root)
+        self._running: set[Execution] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        self.pool.open()
+
+    async def close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        await self.pool.close()
+
+    async def check(self) -> str | None:
+        try:
+            unit = await self.pool.take(NATIVE)
+        except (StartFailed, OSError) as error:
+            return str(error)
+        await self.pool.give_back(unit)
+        return None
+
+    @staticmethod
+    def kernelspecs() -> frozenset[str]:
+        """The names of the kernels that are installed here."""
+        return frozenset(KernelSpecManager().find_kernel_specs()) | {NATIVE}
+
+    async def execute(
+        self, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
+    ) -> AsyncGenerator[Event, None]:
+        try:
+            unit = await self._take(_kernelspec(source), stop)
+        except StartFailed as error:
+            yield End(state="crashed", elapsed=0.0, reason=str(error))
+            return
+        if unit is None:
+            yield End(state="cancelled", elapsed=0.0)
+            return
+        run = Execution(unit, source, request, limits=limits, stop=stop)
+        is_gone: bool | None = None
+        try:
+            self._running.add(run)
+            self._look_after()
+            await run.outbox.put(events.Status(state="running"))
+            run.start()
+            while (event := await run.outbox.get()) is not None:
+                yield event
+            is_gone = await self._release(run)
+            for event in run.end(is_gone=is_gone):
+                yield event
+        finally:
+            if is_gone is None:
+                await self._release(run)
+
+    async def _release(self, run: Execution) -> bool:
+        """Kill the run's tree at once, then give everything back, whatever is cancelled."""
+        self._running.discard(run)
+        run.unit.kill()
+
+        async def release() -> bool:
+            await run.close()
+            return await self.pool.give_back(run.unit)
+
+        task = asyncio.ensure_future(release())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task})
+            raise
+
+    async def _take(self, kernelspec: str, stop: Stop) -> Unit | None:
+        """A unit; None when the run is asked to stop before there is one."""
+        taking = asyncio.ensure_future(self.pool.take(kernelspec))
+        asked = asyncio.ensure_future(stop.asked())
+        unit: Unit | None = None
+        try:
+            await asyncio.wait({taking, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not stop.is_asked:
+                unit = await taking
+        finally:
+            asked.cancel()
+            if unit is None:
+                taking.cancel()
+                with contextlib.suppress(asyncio.CancelledError, StartFailed):
+                    await self.pool.give_back(await taking)
+        return unit
+
+    def _look_after(self) -> None:
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.create_task(self._watch_memory())
+
+    async def _watch_memory(self) -> None:
+        while self._running:
+            await asyncio.sleep(WATCH)
+            processes = await self.pool.aside(tree.snapshot)
+            for run in list(self._running):
+                if tree.memory(run.unit.pid, processes) > run.limits.memory:
+                    run.is_over_memory = True
+                    run.unit.kill()
+
+
+def _kernelspec(source: Source) -> str:
+    """The kernelspec that runs a source. Any Python's, when missing here, is the native one."""
+    name = source.kernel or NATIVE
+    if name == NATIVE or source.kind == "py":
+        return NATIVE
+    try:
+        KernelSpecManager().get_kernel_spec(name)
+    except NoSuchKernel as error:
+        if source.language == "python":
+            return NATIVE
+        raise SourceInvalid(f"The notebook's kernel {name!r} is not installed here.") from error
+    return name
+
+
+def _bytes(size: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.4g} {name}"
+    return f"{size} bytes"

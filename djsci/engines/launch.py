@@ -1,0 +1,250 @@
+"""Starts ipykernel for djsci: one file, run by the kernel's own Python, with no import of djsci.
+
+Stock ipykernel loses output that a slow reader has not taken, buffers without bound, mixes up the
+order of stdout and stderr and forgets what was printed just before `os._exit`. This wrapper keeps
+every byte, in order, and makes `print` wait for the reader instead.
+"""
+
+import array
+import codecs
+import contextlib
+import ctypes
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import threading
+import time
+from typing import Any, ClassVar
+
+import zmq
+from ipykernel.iostream import OutStream
+from ipykernel.kernelapp import IPKernelApp
+from traitlets.config import Config
+
+WAITING = 32  # messages that wait on each side of the iopub connection
+PENDING = 1 << 20  # characters printed but not sent; then `print` waits
+PIECE = 1 << 18  # characters in one stream message
+FOREVER = 10 * 365 * 86400.0
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class Printed:
+    """What both streams have printed and not yet sent, in one order."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.parts: list[tuple[Any, Any, list[str]]] = []
+        self.size = 0
+        self.is_due = False
+        self.sent = 0.0
+
+    def add(self, stream: "OrderedStream", parent: Any, text: str) -> None:
+        with self.lock:
+            last = self.parts[-1] if self.parts else None
+            if last is not None and last[0] is stream and last[1] is parent:
+                last[2].append(text)
+            else:
+                self.parts.append((stream, parent, [text]))
+            self.size += len(text)
+
+    def take(self) -> list[tuple[Any, Any, list[str]]]:
+        with self.lock:
+            parts, self.parts, self.size, self.is_due = self.parts, [], 0, False
+            if parts:
+                self.sent = time.monotonic()
+            return parts
+
+
+class OrderedStream(OutStream):  # type: ignore[misc]
+    """ipykernel's stream with one order for stdout, stderr and what is written to their fds."""
+
+    flush_interval = 0.02
+    flush_timeout = FOREVER
+    printed: ClassVar[Printed] = Printed()
+    streams: ClassVar[list["OrderedStream"]] = []
+    has_children: ClassVar[bool] = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._busy = False
+        super().__init__(*args, **kwargs)
+        self.streams.append(self)
+
+    def fileno(self) -> int:
+        """The captured descriptor, so that a child given this stream is heard."""
+        return int(self._original_stdstream_fd)
+
+    def write(self, string: str) -> int:
+        if not isinstance(string, str):
+            raise TypeError(f"write() argument must be str, not {type(string).__name__}")
+        if not self._is_master_process():
+            os.write(self._original_stdstream_fd, string.encode("utf-8", "replace"))
+            return len(string)
+        if self.has_children and threading.current_thread() is not self.watch_fd_thread:
+            self._drain_all()
+        printed = self.printed
+        printed.add(self, self.parent_header, string)
+        if printed.size > PENDING or (
+            string.endswith("\n") and time.monotonic() - printed.sent > self.flush_interval
+        ):
+            self._wait_sent()
+            time.sleep(0.0003)  # zmq's own thread writes it: out, even if a crash comes next
+        elif not printed.is_due:
+            printed.is_due = True
+            self.pub_thread.schedule(self._send_soon)
+        return len(string)
+
+    def flush(self) -> None:
+        """Return when all that was printed before, by subprocesses too, is on its way."""
+        if self._is_master_process() and self.pub_thread is not None:
+            self._drain_all()
+            self._wait_sent()
+
+    def _wait_sent(self) -> None:
+        thread = self.pub_thread.thread
+        if not thread.is_alive() or threading.current_thread() is thread:
+            self._flush()
+            return
+        sent = threading.Event()
+        self.pub_thread.schedule(self._flush)
+        self.pub_thread.schedule(sent.set)
+        sent.wait(self.flush_timeout)
+
+    def _send_soon(self) -> None:
+        self._io_loop.call_later(self.flush_interval, self._flush)
+
+    def _flush(self) -> None:
+        for stream, parent, texts in self.printed.take():
+            text = "".join(texts)
+            if not text.isascii():
+                text = SURROGATE.sub("\ufffd", text)
+            for start in range(0, len(text), PIECE):
+                content = {"name": stream.name, "text": text[start : start + PIECE]}
+                message = self.session.msg("stream", content, parent=parent)
+                self.session.send(self.pub_thread, message, ident=stream.topic)
+
+    def _drain_all(self) -> None:
+        """Wait until what others wrote to the descriptors has been read."""
+        waiting = array.array("i", [0])
+        end = 0.0
+        for stream in self.streams:
+            while stream._fid is not None and stream.watch_fd_thread.is_alive():
+                fcntl.ioctl(stream._fid, termios.FIONREAD, waiting, True)
+                if not waiting[0] and not stream._busy:
+                    break
+                end = end or time.monotonic() + 1
+                if threading.current_thread() in (s.watch_fd_thread for s in self.streams):
+                    break
+                if time.monotonic() > end:
+                    return
+                time.sleep(0.0005)
+
+    def _watch_pipe_fd(self) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while self._should_watch:
+            select.select([self._fid], [], [])
+            self._busy = True
+            try:
+                data = os.read(self._fid, 1 << 16)
+                if not data:
+                    return
+                self.write(decoder.decode(data))
+            finally:
+                self._busy = False
+
+
+class KernelApp(IPKernelApp):  # type: ignore[misc]
+    """ipykernel's application on our streams, with an iopub socket that never drops."""
+
+    def _bind_socket(self, s: Any, port: int) -> Any:
+        if s.type == zmq.XPUB:
+            s.setsockopt(zmq.XPUB_NODROP, 1)
+            s.sndhwm = WAITING
+        return super()._bind_socket(s, port)
+
+    def init_io(self) -> None:
+        super().init_io()
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in OrderedStream.streams:
+            os.dup2(nowhere, stream._original_stdstream_copy)
+        os.close(nowhere)
+
+    def init_kernel(self) -> None:
+        super().init_kernel()
+        pack = self.session.pack
+
+        def pack_all(value: Any) -> bytes:
+            try:
+                return bytes(pack(value))
+            except UnicodeEncodeError:  # a lone surrogate
+                return json.dumps(value, default=str).encode()
+
+        self.session.pack = pack_all
+
+
+def notice_children(event: str, _: Any) -> None:
+    """An audit hook: from the first child on, `print` lets its output go first."""
+    if event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.exec"):
+        OrderedStream.has_children = True
+
+
+def flush_before_exit() -> None:
+    """`os._exit` and `os.abort` of the kernel's process let what was printed out first."""
+    kernel = os.getpid()
+
+    def wrap(name: str) -> None:
+        stock = getattr(os, name)
+
+        def leave(*args: Any, **kwargs: Any) -> None:
+            if os.getpid() == kernel:
+                with contextlib.suppress(Exception):
+                    sys.stdout.flush()
+                    time.sleep(0.03)  # zmq's own thread writes what it was handed
+            stock(*args, **kwargs)
+
+        setattr(os, name, leave)
+
+    wrap("_exit")
+    wrap("abort")
+
+
+def forget_in_child() -> None:
+    """A forked copy has not printed what its parent printed."""
+    OrderedStream.printed.lock = threading.RLock()
+    OrderedStream.printed.take()
+
+
+def die_with_parent() -> None:
+    """The kernel ends with the server's thread that started it and adopts its own orphans."""
+    parent = int(os.environ.get("JPY_PARENT_PID") or 0)
+    if not sys.platform.startswith("linux"):
+        return
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    if parent and os.getppid() != parent:
+        os._exit(1)
+
+
+def main() -> None:
+    die_with_parent()
+    config = Config()
+    config.HistoryManager.enabled = False
+    config.IPKernelApp.outstream_class = f"{__name__}.OrderedStream"
+    config.IPKernelApp.ignore_cwd = True
+    app = KernelApp.instance(config=config)
+    app.initialize(sys.argv[1:])
+    os.register_at_fork(after_in_child=forget_in_child)
+    sys.addaudithook(notice_children)
+    flush_before_exit()
+    app.start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""Starts one kernel process in its own environment, and ends its whole tree."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import secrets
+import signal
+import stat
+import tempfile
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+import zmq
+import zmq.asyncio
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.manager import AsyncKernelManager
+from jupyter_client.provisioning import LocalProvisioner
+
+from djsci.isolation import process as isolation
+
+from . import tree
+
+LAUNCH = Path(__file__).with_name("launch.py")
+SOCKET_PATH = 107  # bytes that a unix socket's path may have
+CHANNELS = ("shell", "iopub", "control")
+WARM = (
+    "__import__('sys').path.insert(0, {guest!r}); "
+    "__import__('djsci.guest.kernel', fromlist=['warm']).warm({preload!r})"
+)
+
+
+class Provisioner(LocalProvisioner):  # type: ignore[misc]
+    """Wraps the command and replaces the environment; jupyter_client copies the server's."""
+
+    environment: Mapping[str, str] = {}
+
+    async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
+        prepared: dict[str, Any] = await super().pre_launch(env=dict(self.environment), **kwargs)
+        prepared["cmd"] = isolation.command(own_launch(prepared["cmd"]))
+        return prepared
+
+
+def own_launch(command: Sequence[str]) -> list[str]:
+    """`command` with our launch file in the place of `-m ipykernel_launcher`."""
+    command = list(command)
+    for at in range(len(command) - 1):
+        if command[at] == "-m" and command[at + 1] in ("ipykernel_launcher", "ipykernel"):
+            return [*command[:at], "-I", str(LAUNCH), *command[at + 2 :]]
+    return command
+
+
+class KernelManager(AsyncKernelManager):  # type: ignore[misc]
+    """jupyter_client's manager, without the second client that it keeps on the control channel."""
+
+    def _connect_control_socket(self) -> None:
+        pass
+
+
+class StartFailed(Exception):
+    """The kernel did not start."""
+
+
+class Unit:
+    """One kernel with its folder, its process and the one client that is connected to it."""
+
+    def __init__(self, *, kernelspec: str, folder: Path, context: zmq.asyncio.Context) -> None:
+        self.kernelspec = kernelspec
+        self.folder = folder
+        self.mark = secrets.token_hex(8)
+        self.pid = 0
+        self.started = time.monotonic()
+        self.is_guest = False  # ours: the guest can be loaded into it
+        self.has_user_code = False
+        self.context = context
+        self.client: AsyncKernelClient | None = None
+        self.manager = KernelManager(
+            kernel_name=kernelspec,
+            transport="ipc",
+            ip=str(folder / "s"),
+            connection_file=str(folder / "c.json"),
+            context=context,
+        )
+        self._pidfd: int | None = None
+        self._loop = asyncio.get_running_loop()
+        self.died: asyncio.Future[None] = self._loop.create_future()
+
+    @property
+    def work(self) -> Path:
+        """The folder in which the run's files are, and where user code starts."""
+        return self.folder / "work"
+
+    @property
+    def is_alive(self) -> bool:
+        return self.pid > 0 and not self.died.done()
+
+    async def launch(self) -> None:
+        """Start the process. Its sockets come later."""
+        spec = self.manager.kernel_spec
+        self.is_guest = own_launch(spec.argv) != list(spec.argv)
+        for name in ("work", "home"):
+            (self.folder / name).mkdir(mode=0o700, parents=True)
+        provisioner = Provisioner(kernel_id=self.mark, kernel_spec=spec, parent=self.manager)
+        provisioner.environment = {
+            **isolation.environment(self.folder / "home"),
+            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+            tree.MARK: self.mark,
+        }
+        self.manager.provisioner = provisioner
+        with open(self.folder / "startup.log", "wb") as log:
+            await self.manager.start_kernel(cwd=str(self.work), stdout=log, stderr=log)
+        self.pid = provisioner.process.pid
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(self.pid)
+            self._loop.add_reader(self._pidfd, self._on_death)
+            return
+        self._on_death()
+
+    def _on_death(self) -> None:
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+        if not self.died.done():
+            self.died.set_result(None)
+
+    async def ready(self, *, guest: Path, preload: Sequence[str], timeout: float) -> None:
+        """Connect, hear the iopub channel, run the warm-up cell. Raises `StartFailed`."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._sockets()
+                self._connect()
+                await self._while_alive(self._hear())
+                if self.is_guest:
+                    await self._while_alive(self._warm(guest, preload))
+        except TimeoutError:
+            raise StartFailed(f"no kernel after {timeout:g} s{self._said()}") from None
+
+    async def _sockets(self) -> None:
+        names = ("shell", "iopub", "stdin", "control", "hb")
+        paths = [f"{self.manager.ip}-{getattr(self.manager, name + '_port')}" for name in names]
+        while not all(_is_socket(path) for path in paths):
+            if self.died.done():
+                raise StartFailed(f"the kernel ended at its start{self._said()}")
+            await asyncio.sleep(0.005)
+
+    def _said(self) -> str:
+        text = (self.folder / "startup.log").read_text(errors="replace").strip()
+        return f": {text[-2000:]}" if text else ""
+
+    def _connect(self) -> None:
+        client = self.manager.client(context=self.context)
+        client.start_channels(stdin=False, hb=False)
+        client.allow_stdin = False
+        self.client = client
+
+    async def _while_alive(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        try:
+            await asyncio.wait({task, self.died}, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                raise StartFailed(f"the kernel ended at its start{self._said()}")
+            await task
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _hear(self) -> None:
+        client = self.client
+        assert client is not None
+        while True:
+            try:
+                message = await client.get_iopub_msg(timeout=2.0 if self.is_guest else 0.3)
+            except Empty:
+                client.kernel_info()
+                continue
+            if message["msg_type"] in ("iopub_welcome", "status"):
+                return
+
+    async def _warm(self, guest: Path, preload: Sequence[str]) -> None:
+        client = self.client
+        assert client is not None
+        code = WARM.format(guest=str(guest), preload=list(preload))
+        sent = client.execute(code, silent=True, store_history=False)
+        while True:
+            message = await client.get_iopub_msg()
+            content = message["content"]
+            if message["parent_header"].get("msg_id") != sent:
+                continue
+            if message["msg_type"] == "error":
+                raise StartFailed(f"{content['ename']}: {content['evalue']}")
+            if content.get("execution_state") == "idle":
+                break
+        while (await client.get_shell_msg())["parent_header"].get("msg_id") != sent:
+            pass
+
+    def limit(self, *, cpu_seconds: float) -> None:
+        """Bound the processor time and the core files of the process."""
+        with contextlib.suppress(OSError, ValueError):
+            seconds = int(cpu_seconds + sum(self._cpu())) + 1
+            resource.prlimit(self.pid, resource.RLIMIT_CPU, (seconds, seconds))
+            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
+
+    def _cpu(self) -> tuple[float, float]:
+        values = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b") ")[2].split()
+        tick = os.sysconf("SC_CLK_TCK")
+        return int(values[11]) / tick, int(values[12]) / tick
+
+    def interrupt(self) -> None:
+        """Ask for KeyboardInterrupt on the control channel, which works across namespaces."""
+        client = self.client
+        if client is None or not self.is_alive:
+            return
+        if self.is_guest or self.manager.kernel_spec.interrupt_mode == "message":
+            message = client.session.msg("interrupt_request", content={})
+            with contextlib.suppress(zmq.ZMQError):
+                client.control_channel.send(message)
+        else:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGINT)
+
+    def exit_text(self) -> str:
+        """How the process ended: `exit 9` or `signal 11 (SIGSEGV)`."""
+        provisioner = self.manager.provisioner
+        process = getattr(provisioner, "process", None)
+        code = process.poll() if process is not None else None
+        if code is None:
+            return "the kernel is gone"
+        if code >= 0:
+            return f"exit {code}"
+        try:
+            return f"signal {-code} ({signal.Signals(-code).name})"
+        except ValueError:
+            return f"signal {-code}"
+
+    def kill(self) -> bool:
+        """SIGKILL everything that the unit started; True when none is left."""
+        return self.pid == 0 or tree.kill(self.pid, self.mark)
+
+    def close(self) -> bool:
+        """Kill the tree, then give back sockets and descriptors; True when none is left."""
+        is_gone = self.kill()
+        if self.client is not None:
+            for name in CHANNELS:
+                getattr(self.client, f"{name}_channel").stop()
+            self.client = None
+        if self.pid and is_gone:
+            self.exit_text()  # reaps
+        self._on_death()
+        self.manager.cleanup_connection_file()
+        return is_gone
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid()
+
+
+def make_folder(root: str | None) -> Path:
+    """A new 0700 folder whose sockets' paths are short enough."""
+    for parent in (root or tempfile.gettempdir(), "/tmp", "/dev/shm"):  # noqa: S108
+        folder = Path(tempfile.mkdtemp(prefix="djsci-", dir=parent))
+        if len(os.fsencode(folder / "k999999" / "s-5")) <= SOCKET_PATH:
+            return folder
+        folder.rmdir()
+    raise StartFailed("no folder has a path short enough for unix sockets")

@@ -1,0 +1,259 @@
+"""The guest inside a Jupyter kernel: takes the run from its request's buffers, sends frames."""
+
+import asyncio
+import builtins
+import concurrent.futures.thread
+import contextlib
+import importlib
+import inspect
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ipykernel
+import IPython
+import tornado
+import zmq
+from IPython import get_ipython
+
+from . import call, results
+from .requests import HandlerRequest
+
+MIME = "application/vnd.djsci.frame+json"
+
+
+class Run:
+    """What this kernel was started for."""
+
+    def __init__(self, head: dict[str, Any]) -> None:
+        self.shell = get_ipython()
+        self.publisher = self.shell.display_pub
+        self.head = head
+        self.request = HandlerRequest.from_dict(head["request"])
+        self.folder = Path.cwd()
+        self.entry = self.folder / head["entry"]
+        self.pid = os.getpid()
+        self.value: Any = None
+        self.threads = set(threading.enumerate())
+
+    def send(self, frame: dict[str, Any]) -> None:
+        """Publish a frame; what was printed before it goes out first."""
+        text = json.dumps({**frame, "nonce": self.head["nonce"]})
+        self.publisher.publish({MIME: text})
+
+
+LEFTOVERS = 1.0  # seconds that threads and tasks get after the handler has returned
+FRAMES = 100  # of a traceback
+KERNEL = tuple(
+    str(Path(str(module.__file__)).parent) for module in (IPython, ipykernel, tornado, zmq)
+) + (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
+
+
+_runs: list[Run] = []
+
+
+def warm(preload: Sequence[str]) -> None:
+    """Import what most runs import, before there is a run."""
+    for name in preload:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+
+
+def begin() -> None:
+    """Read this cell's own buffers; write the files; make the folder the run's."""
+    buffers = get_ipython().kernel.get_parent("shell")["buffers"]
+    head, *files = [bytes(buffer) for buffer in buffers]
+    run = Run(json.loads(head))
+    _runs.append(run)
+    for name, content in zip(run.head["files"], files, strict=True):
+        path = run.folder / name
+        path.write_bytes(content)
+        path.chmod(0o444)
+    sys.path[:] = [path for path in sys.path if path not in ("", str(run.folder))]
+    sys.path.append(str(run.folder))  # last: a companion shadows nothing
+    run.shell.user_ns["__file__"] = str(run.entry)
+    run.shell.events.register("post_run_cell", _keep_value)
+    run.shell.events.register("post_execute", _end_copy)
+
+
+def _keep_value(outcome: Any) -> None:
+    _runs[-1].value = outcome.result
+
+
+def _end_copy() -> None:
+    """A fork that returned from user code ends here: it is not the kernel."""
+    if os.getpid() != _runs[-1].pid:
+        os._exit(0)
+
+
+def parameters() -> None:
+    """Set the run's parameters in the notebook, as papermill does."""
+    run = _runs[-1]
+    run.shell.user_ns.update(run.request.parameters)
+
+
+async def finish() -> None:
+    """Call the handler, or take the last cell's value; wait for what is left; say done."""
+    run = _runs[-1]
+    try:
+        if run.head["has_handler"]:
+            await _call(run)
+        else:
+            _give_value(run)
+    except BaseException as error:
+        if os.getpid() == run.pid:
+            run.send(_error(run, error))
+    _end_copy()
+    await _wait_leftovers(run)
+    run.send({"type": "done"})
+
+
+async def _call(run: Run) -> None:
+    with _no_loop():
+        namespace = run.shell.user_ns
+        if run.head["kind"] == "py":
+            namespace = vars(call.load_module(run.entry))
+    handler = namespace.get("djsci_handler")
+    is_async = inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
+    if is_async:
+        await _call_async(run, namespace)
+        return
+    with _no_loop():
+        call.call(
+            namespace,
+            run.request,
+            send=run.send,
+            await_=asyncio.run,
+            result_limit=run.head["result_limit"],
+        )
+
+
+async def _call_async(run: Run, namespace: Mapping[str, Any]) -> None:
+    """The coroutine runs on this loop, the one of the cells' awaits; its caller in a thread."""
+    loop = asyncio.get_running_loop()
+    tasks: list[asyncio.Task[Any]] = []
+
+    def await_(coroutine: Coroutine[Any, Any, Any]) -> Any:
+        done: Future[Any] = Future()
+
+        def start() -> None:
+            task = loop.create_task(coroutine)
+            tasks[:] = [task]
+            task.add_done_callback(partial(_copy, done))
+
+        loop.call_soon_threadsafe(start)
+        return done.result()
+
+    work = partial(
+        call.call,
+        namespace,
+        run.request,
+        send=run.send,
+        await_=await_,
+        result_limit=run.head["result_limit"],
+    )
+    waiting = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        for task in tasks:
+            task.cancel()
+        await waiting
+        raise
+
+
+def _copy(done: Future[Any], task: asyncio.Task[Any]) -> None:
+    if task.cancelled():
+        done.set_exception(asyncio.CancelledError())
+    elif (error := task.exception()) is not None:
+        done.set_exception(error)
+    else:
+        done.set_result(task.result())
+
+
+@contextlib.contextmanager
+def _no_loop() -> Iterator[None]:
+    """As a plain program has it: no running loop, so `asyncio.run` works; SIGINT raises."""
+    loop = asyncio.get_running_loop()
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    exits = [getattr(builtins, name, None) for name in ("exit", "quit")]
+    builtins.exit = builtins.quit = _exit  # type: ignore[assignment]
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(loop)
+        asyncio.set_event_loop(loop)
+        signal.signal(signal.SIGINT, former)
+        for name, value in zip(("exit", "quit"), exits, strict=True):
+            if value is not None:
+                setattr(builtins, name, value)
+
+
+def _exit(code: Any = None) -> None:
+    raise SystemExit(code)
+
+
+def _give_value(run: Run) -> None:
+    """A notebook without a handler: the value of its last cell, if that is JSON."""
+    limit = run.head["result_limit"]
+    try:
+        text = results.encode(run.value, limit=limit)
+    except results.ResultRefused:
+        text = "null"
+    run.send({"type": "result", "value": text, "http": None})
+
+
+def _error(run: Run, error: BaseException) -> dict[str, Any]:
+    """The frame of an exception: its traceback without the guest's own frames."""
+    summary = traceback.TracebackException.from_exception(error)
+    guest = str(Path(__file__).parent)
+    kept = [frame for frame in summary.stack if not frame.filename.startswith(guest)]
+    summary.stack = traceback.StackSummary.from_list(kept[-FRAMES:])
+    frame: dict[str, Any] = {
+        "type": "error",
+        "ename": getattr(error, "ename", None) or type(error).__name__,
+        "evalue": str(error),
+        "traceback": list(summary.format()),
+        "code": getattr(error, "code", "") if isinstance(error, results.ResultRefused) else "",
+    }
+    numbers = getattr(run.shell.compile, "_filename_map", {})
+    for place in reversed(kept):
+        if place.filename == str(run.entry):
+            return {**frame, "cell": 1, "line": place.lineno}
+        if place.filename in numbers:
+            return {**frame, "number": numbers[place.filename], "line": place.lineno}
+    return frame
+
+
+async def _wait_leftovers(run: Run) -> None:
+    """Threads and tasks that the handler left get a moment; what they print is kept."""
+    end = time.monotonic() + LEFTOVERS
+    while time.monotonic() < end:
+        has_tasks = any(map(_is_users, asyncio.all_tasks()))
+        if not has_tasks and not any(_is_left(run, thread) for thread in threading.enumerate()):
+            return
+        await asyncio.sleep(0.01)
+
+
+def _is_users(task: asyncio.Task[Any]) -> bool:
+    """False for the tasks of the kernel itself."""
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and not code.co_filename.startswith(KERNEL)
+
+
+def _is_left(run: Run, thread: threading.Thread) -> bool:
+    if thread in run.threads or thread is threading.current_thread():
+        return False
+    if type(thread).__module__.startswith("tqdm"):
+        return False  # its monitor sleeps for ever
+    return thread not in concurrent.futures.thread._threads_queues  # an idle worker of a pool
