@@ -1,0 +1,52 @@
+"""The entry as a module: fresh for each run, under a name that shadows nothing."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import CodeType, ModuleType
+
+
+def load_module(
+    name: str, text: str, folder: Path, *, code: CodeType | None = None, on_path: bool = True
+) -> ModuleType:
+    """Execute the entry `name` of a run's folder as a fresh module and return it.
+
+    For a process that serves one run (`on_path`): its folder joins `sys.path` last, so that
+    companions import by name and shadow nothing. What the file raises passes through; the module is
+    in `sys.modules` before it runs.
+    """
+    path = str(folder / name)
+    code = code or compile(text, path, "exec", dont_inherit=True)
+    module = new_module(path)
+    sys.modules[module.__name__] = module
+    if on_path and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    exec(code, module.__dict__)  # noqa: S102 - to run the user's code is what djsci is for
+    return module
+
+
+def new_module(path: str) -> ModuleType:
+    """An empty module for the entry at `path`."""
+    module = ModuleType(module_name(path))
+    module.__file__ = path
+    return module
+
+
+def module_name(path: str) -> str:
+    """A file's stem as an identifier; one that another module bears gets an underscore."""
+    stem = re.sub(r"\W", "_", Path(path).stem) or "_"
+    stem = f"_{stem}" if stem[0].isdigit() else stem
+    while _is_taken(stem, path):
+        stem += "_"
+    return stem
+
+
+def _is_taken(name: str, path: str) -> bool:
+    if name in sys.modules:
+        return True
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return True
+    return spec is not None and spec.origin != path
