@@ -44,7 +44,7 @@ def _place(error: BaseException, entry: Mapping[str, int | None]) -> tuple[int |
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename in entry:
             place = (entry[frame.f_code.co_filename], line)
-    if isinstance(error, SyntaxError) and error.filename in entry:
+    if isinstance(error, SyntaxError) and error.filename and error.filename in entry:
         return entry[error.filename], error.lineno
     return place
 

@@ -7,21 +7,18 @@ from pathlib import Path
 from types import CodeType, ModuleType
 
 
-def load_module(
-    name: str, text: str, folder: Path, *, code: CodeType | None = None, on_path: bool = True
-) -> ModuleType:
-    """Execute the entry `name` of a run's folder as a fresh module and return it.
+def load_module(entry: Path, *, code: CodeType | None = None, on_path: bool = True) -> ModuleType:
+    """Execute the file `entry` of a run's folder as a fresh module and return it.
 
     For a process that serves one run (`on_path`): its folder joins `sys.path` last, so that
     companions import by name and shadow nothing. What the file raises passes through; the module is
     in `sys.modules` before it runs.
     """
-    path = str(folder / name)
-    code = code or compile(text, path, "exec", dont_inherit=True)
-    module = new_module(path)
+    code = code or compile(entry.read_bytes(), str(entry), "exec", dont_inherit=True)
+    module = new_module(str(entry))
     sys.modules[module.__name__] = module
-    if on_path and str(folder) not in sys.path:
-        sys.path.append(str(folder))
+    if on_path and str(entry.parent) not in sys.path:
+        sys.path.append(str(entry.parent))
     exec(code, module.__dict__)  # noqa: S102 - to run the user's code is what djsci is for
     return module
 
