@@ -49,9 +49,16 @@ class Traffic:
 class Drain:
     """What the first signal starts; the second one skips the waiting."""
 
-    def __init__(self, traffic: Traffic, stop: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        traffic: Traffic,
+        *,
+        stop: Callable[[], Awaitable[None]],
+        stop_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
         self.traffic = traffic
         self.stop = stop
+        self.stop_waiting = stop_waiting
         self._hurry = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -61,6 +68,7 @@ class Drain:
             self._task = asyncio.get_running_loop().create_task(self._drain())
             return
         self._hurry.set()
+        self.stop_waiting()
         executor.start().hurry()
 
     async def _drain(self) -> None:
@@ -142,7 +150,7 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
         if ports:
             announce("daphne", host, ports[0].getHost().port)
 
-    drain = Drain(traffic, stop)
+    drain = Drain(traffic, stop=stop)
     for number in SIGNALS:
         daphne.twisted_loop.add_signal_handler(number, drain.heed_signal)
     running = Server(
@@ -174,7 +182,11 @@ def _serve_uvicorn(traffic: Traffic, host: str, port: int) -> int:
     async def stop() -> None:
         running.should_exit = True
 
-    drain = Drain(traffic, stop)
+    def stop_waiting() -> None:
+        running.force_exit = True
+        running.config.timeout_graceful_shutdown = 1
+
+    drain = Drain(traffic, stop=stop, stop_waiting=stop_waiting)
     running = Server(
         uvicorn.Config(
             traffic,

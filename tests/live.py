@@ -106,18 +106,21 @@ def server(
     intervals: Mapping[str, float] | None = None,
     environment: Mapping[str, str] | None = None,
     data: Path | None = None,
+    modules: Path | None = None,
 ) -> Iterator[Site]:
     """A server that `djsci up` runs; ended by its pid. Its log is shown when the test fails.
 
     `database`: the URL of a PostgreSQL in which a database is made for this server (default: a
     SQLite file). `settings` and `intervals` override the project's; JSON values only. With `data`
-    the folder is kept, so that a second server can go on where the first one ended.
+    the folder is kept, so that a second server can go on where the first one ended. `modules` is a
+    folder from which the server may import.
     """
     folder = Path(tempfile.mkdtemp(prefix="djsci-live-"))
     place = data or folder / "data"
     try:
         with _database(database) as url:
-            variables = _environment(folder, place, url, redis, environment)
+            paths = [folder, ROOT, *([modules] if modules else ())]
+            variables = _environment(paths, place, url, redis, environment)
             _write_settings(folder, settings or {}, intervals or {})
             _migrate(place, url, variables)
             with _running(kind, folder, place, variables) as site:
@@ -127,7 +130,7 @@ def server(
 
 
 def _environment(
-    folder: Path, data: Path, url: str, redis: str | None, extra: Mapping[str, str] | None
+    paths: list[Path], data: Path, url: str, redis: str | None, extra: Mapping[str, str] | None
 ) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith("DJSCI_")}
     return {
@@ -136,7 +139,7 @@ def _environment(
         "DJSCI_DATA": str(data),
         "DATABASE_URL": url,
         "REDIS_URL": redis or "",
-        "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
         "PYTHONUNBUFFERED": "1",
         **(extra or {}),
     }

@@ -1,0 +1,313 @@
+"""The stand-alone project: its settings, its demo, `make run`, and `djsci up` on both servers."""
+
+import os
+import shlex
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from asgi_project import environment
+from tests import live
+
+ROOT = Path(__file__).parent.parent
+UP = [sys.executable, "-m", "djsci", "up"]
+COPIED = ("djsci", "asgi_project", "examples", "manage.py", "Makefile", "pyproject.toml", ".ci")
+
+
+def test_the_first_start_makes_one_secret_for_all(tmp_path: Path):
+    path = tmp_path / "secret_key"
+    barrier = threading.Barrier(8)
+
+    def start(_: int) -> str:
+        barrier.wait(10)
+        return environment.secret_key(path)
+
+    with ThreadPoolExecutor(8) as pool:
+        keys = set(pool.map(start, range(8)))
+    assert len(keys) == 1
+    assert len(keys.pop()) >= 50
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert [item.name for item in tmp_path.iterdir()] == ["secret_key"]
+
+
+def test_a_damaged_secret_is_named_and_not_used(tmp_path: Path):
+    (tmp_path / "secret_key").write_text("\n")
+    with pytest.raises(ImproperlyConfigured, match="holds no secret key"):
+        environment.secret_key(tmp_path / "secret_key")
+
+
+def test_sqlite_is_used_as_a_real_deployment_needs_it(tmp_path: Path):
+    settings = environment.database("", tmp_path / "da ta")
+    assert settings["NAME"] == str(tmp_path / "da ta" / "db.sqlite3")
+    assert settings["OPTIONS"]["transaction_mode"] == "IMMEDIATE"
+    assert "journal_mode=WAL" in settings["OPTIONS"]["init_command"]
+
+
+def test_postgresql_gets_a_pool_and_no_connection_is_kept(tmp_path: Path):
+    url = "postgresql://ada:secret@127.0.0.1:5433/science"
+    settings = environment.database(url, tmp_path)
+    assert settings["CONN_MAX_AGE"] == 0
+    assert settings["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 12, "timeout": 2}
+    assert "statement_timeout=30000" in settings["OPTIONS"]["options"]
+
+
+def manage(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
+    """What a Django command of the stand-alone project writes."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "DJANGO_SETTINGS_MODULE": "asgi_project.settings", **variables},
+        capture_output=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout.decode() + done.stderr.decode()
+    return done.stdout.decode() + done.stderr.decode()
+
+
+def test_deployed_behind_tls_django_has_nothing_to_warn_of(tmp_path: Path):
+    said = manage(
+        *("manage.py", "check", "--deploy", "--fail-level", "WARNING", "--tag", "security"),
+        DJSCI_DATA=str(tmp_path / "data"),
+        DJSCI_HTTPS="1",
+        REDIS_URL="redis://127.0.0.1:1/0",
+    )
+    assert "no issues" in said
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files of a fresh clone, in a folder whose name has spaces, with this environment."""
+    folder = tmp_path_factory.mktemp("fresh clone") / "of djsci"
+    folder.mkdir()
+    for name in COPIED:
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+    programs = folder / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    python = programs / "python"
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    (folder / ".venv" / ".made").touch()
+    (folder / ".venv" / ".installed").touch()
+    return folder
+
+
+def free_port() -> int:
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+class Made:
+    """A running `make run`, with what it has printed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = free_port()
+        self.log = folder / "said"
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("DJ")}
+        with self.log.open("wb") as said:
+            self.process = subprocess.Popen(
+                ["make", "run", f"PORT={self.port}"],
+                cwd=folder,
+                env={**kept, "PYTHONPATH": "", "LANG": "C", "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self.log.read_text(encoding="utf-8")
+
+    def wait_until_it_serves(self) -> str:
+        until = time.monotonic() + 100
+        while "djsci serves " not in self.said():
+            assert self.process.poll() is None, self.said()
+            assert time.monotonic() < until, self.said()
+            time.sleep(0.05)
+        return self.said()
+
+    def interrupt(self) -> None:
+        """What Ctrl-C does: SIGINT to everything that the terminal started."""
+        os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait(60)
+        with pytest.raises(ProcessLookupError):
+            os.killpg(self.process.pid, 0)
+
+
+@pytest.fixture
+def make_run(clone: Path) -> Iterator[Any]:
+    started: list[Made] = []
+
+    def start() -> Made:
+        started.append(Made(clone))
+        return started[-1]
+
+    yield start
+    for made in started:
+        if made.process.poll() is None:
+            os.killpg(made.process.pid, signal.SIGKILL)
+            made.process.wait(10)
+
+
+def printed_calls(said: str) -> list[list[str]]:
+    """The curl lines, each as its words."""
+    joined = said.replace("\\\n", " ")
+    return [shlex.split(line) for line in joined.splitlines() if line.strip().startswith("curl ")]
+
+
+def test_make_run_prints_lines_that_answer_and_works_a_second_time(make_run: Any, clone: Path):
+    first = make_run()
+    said = first.wait_until_it_serves()
+    calls = printed_calls(said)
+    assert [answer(call) for call in calls[:2]] == [
+        "heyo multiverse !!!! [notebook]",
+        "heyo multiverse !!!! [python]",
+    ]
+    assert answer(calls[2])["result"]["total"] == "433.80"
+    first.interrupt()
+    second = make_run()
+    again = second.wait_until_it_serves().replace(f":{second.port}", f":{first.port}")
+    assert demo_lines(again) == demo_lines(said)
+    second.interrupt()
+    for name in ("secret_key", "demo_password", "demo_token"):
+        assert stat.S_IMODE((clone / "data" / name).stat().st_mode) == 0o600
+
+
+def demo_lines(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.startswith("  ")]
+
+
+def answer(call: list[str]) -> Any:
+    """The JSON that a printed curl line gets."""
+    options = [*zip(call[1::2], call[2::2], strict=False)]
+    headers = dict(value.split(": ", 1) for option, value in options if option == "-H")
+    body = next((value for option, value in options if option == "-d"), None)
+    response = httpx.request(
+        "POST" if body else "GET", call[-1], headers=headers, content=body, timeout=60
+    )
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+SITE = """
+import asyncio
+from django.core.asgi import get_asgi_application
+from django.http import HttpResponse
+from django.urls import path
+
+begun = asyncio.Event()
+
+async def quick(request):
+    await asyncio.wait_for(begun.wait(), 20)
+    return HttpResponse("quick")
+
+async def slow(request):
+    begun.set()
+    await asyncio.sleep(1)
+    return HttpResponse("x" * 5_000_000)
+
+urlpatterns = [path("quick", quick), path("slow", slow)]
+"""
+ASGI = "from django.core.asgi import get_asgi_application\napplication = get_asgi_application()\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_a_signal_lets_the_request_in_flight_finish(
+    kind: Any, number: signal.Signals, tmp_path: Path
+):
+    (tmp_path / "slow_site.py").write_text(SITE)
+    (tmp_path / "slow_asgi.py").write_text(ASGI)
+    settings = {"ROOT_URLCONF": "slow_site", "ASGI_APPLICATION": "slow_asgi.application"}
+    with (
+        live.server(kind, settings=settings, modules=tmp_path) as site,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        in_flight = pool.submit(httpx.get, f"{site.url}/slow", timeout=30)
+        assert httpx.get(f"{site.url}/quick", timeout=30).text == "quick"
+        assert site.stop(number) == 0, site.said()
+        assert len(in_flight.result(30).content) == 5_000_000
+        assert "Traceback" not in site.said()
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_a_second_signal_skips_the_waiting(kind: Any, tmp_path: Path):
+    (tmp_path / "slow_site.py").write_text(SITE.replace("sleep(1)", "sleep(60)"))
+    (tmp_path / "slow_asgi.py").write_text(ASGI)
+    settings = {"ROOT_URLCONF": "slow_site", "ASGI_APPLICATION": "slow_asgi.application"}
+    with (
+        live.server(kind, settings=settings, modules=tmp_path) as site,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        broken = pool.submit(httpx.get, f"{site.url}/slow", timeout=50)
+        assert httpx.get(f"{site.url}/quick", timeout=30).text == "quick"
+        begun = time.monotonic()
+        site.process.send_signal(signal.SIGTERM)
+        until = begun + 20
+        while "draining" not in site.said() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert site.stop(signal.SIGTERM) == 0, site.said()
+        assert time.monotonic() - begun < 25
+        assert broken.exception(10) is not None or broken.result().status_code >= 500
+
+
+def test_a_taken_port_is_an_error_and_not_a_silent_server(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for kind in ("daphne", "uvicorn"):
+            done = subprocess.run(
+                [*UP, "--server", kind, "--port", str(taken.getsockname()[1])],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "DJSCI_DATA": str(tmp_path / "data"),
+                    "DJANGO_SETTINGS_MODULE": "asgi_project.settings",
+                },
+                capture_output=True,
+                timeout=60,
+            )
+            assert done.returncode not in (0, -9)
+            assert "in use" in done.stderr.decode().lower()
+            assert b"serves" not in done.stdout
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+def test_the_project_has_a_login_an_admin_and_static_files(kind: Any):
+    with live.server(kind) as site, httpx.Client(base_url=site.url, timeout=30) as client:
+        seeded = site.seed({"users": [{"name": "ada", "superuser": True}]})
+        assert client.get("/").headers["location"].endswith("djsci/console/")
+        page = client.get("/accounts/login/")
+        assert page.status_code == 200
+        style = client.get("/static/asgi_project/login.css")
+        assert style.status_code == 200
+        assert "access-control-allow-origin" not in style.headers
+        assert client.get("/static/admin/css/base.css").status_code == 200
+        signed_in = client.post(
+            "/accounts/login/",
+            data={
+                "username": "ada",
+                "password": "ada",
+                "csrfmiddlewaretoken": client.cookies["csrftoken"],
+            },
+        )
+        assert signed_in.status_code == 302
+        assert client.get("/admin/").status_code == 200
+        client.cookies.clear()
+        assert client.get("/admin/").status_code == 302
+        assert httpx.get(f"{site.url}/admin/", cookies=seeded.cookies("ada")).status_code == 200
+        assert client.get("/", headers={"Host": "elsewhere.example"}).status_code == 400
