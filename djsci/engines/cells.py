@@ -16,14 +16,13 @@ from nbformat.v4 import new_code_cell, new_notebook
 from djsci.core import events
 from djsci.core.sources import SourceCell
 
-from .frames import Frames
+from .frames import Frames, explained
 from .provisioner import Unit
 
 Emit = Callable[[events.Event], Awaitable[None]]
 IDLE_MISSING = 4.0  # seconds without a message after the reply, then the cell is done
 SILENCE = 0.1  # seconds without a message after a death, then all was read
 DRAIN = 1.0  # seconds that reading after a death may take
-TEXT_LIMIT = 64 << 10
 FRAMES_LIMIT = 100
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -168,9 +167,10 @@ class Cells(NotebookClient):  # type: ignore[misc]
     def _error(self, content: Any, index: int | None) -> events.Error:
         self._has_error = True
         lines = [str(line) for line in content.get("traceback") or ()][-FRAMES_LIMIT:]
+        ename = str(content.get("ename", "Error"))[:200]
         return events.Error(
-            ename=str(content.get("ename", "Error"))[:200],
-            evalue=str(content.get("evalue", ""))[:TEXT_LIMIT],
+            ename=ename,
+            evalue=explained(ename, str(content.get("evalue", ""))),
             traceback=tuple(lines),
             cell=index,
             line=self._line(lines, index),
@@ -183,7 +183,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
         return found[-1] if found and index is not None else None
 
     async def _async_poll_for_reply(
-        self, msg_id: str, cell: Any, timeout: Any, task_poll_output_msg: Any, alive: Any
+        self, msg_id: str, cell: Any, _timeout: Any, task_poll_output_msg: Any, alive: Any
     ) -> Any:
         try:
             reply = await self._reply(msg_id)

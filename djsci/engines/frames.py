@@ -7,6 +7,13 @@ from typing import Any
 from djsci.core import events
 
 MIME = "application/vnd.djsci.frame+json"
+TEXT_LIMIT = 64 << 10
+LINES = 400  # of a traceback
+OF_DJANGO = ("AppRegistryNotReady", "ImproperlyConfigured", "ModuleNotFoundError")
+TRUSTED = (
+    "This file runs without the Django project: its models, settings and modules are there only "
+    "for a version that a superuser has marked as trusted (`trusted`)."
+)
 
 
 class Frames:
@@ -82,13 +89,18 @@ def _fields(frame: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _error(frame: Mapping[str, Any], numbers: Mapping[int, int]) -> events.Error:
-    number, line, cell = frame.get("number"), frame.get("line"), frame.get("cell")
-    if isinstance(number, int):
-        cell = numbers.get(number)
+    line, number = frame.get("line"), frame.get("cell")
+    ename = str(frame["ename"])[:200]
     return events.Error(
-        ename=str(frame["ename"])[:200],
-        evalue=str(frame["evalue"])[: 64 << 10],
-        traceback=tuple(str(part) for part in frame.get("traceback", ())[:100]),
-        cell=cell if isinstance(cell, int) else None,
+        ename=ename,
+        evalue=explained(ename, str(frame["evalue"])),
+        traceback=tuple(str(part)[:TEXT_LIMIT] for part in frame.get("traceback", ())[:LINES]),
+        cell=numbers.get(number) if isinstance(number, int) else None,
         line=line if isinstance(line, int) else None,
     )
+
+
+def explained(ename: str, evalue: str) -> str:
+    """An error's text, with the switch that would help where the project's Django is missed."""
+    evalue = evalue[:TEXT_LIMIT]
+    return f"{evalue}\n{TRUSTED}" if ename in OF_DJANGO else evalue

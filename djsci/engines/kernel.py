@@ -7,7 +7,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from typing import ClassVar, get_args
+from typing import ClassVar, cast, get_args
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from nbclient.exceptions import DeadKernelError
@@ -102,7 +102,7 @@ class Execution:
         self.unit.limit(cpu_seconds=self.limits.timeout + self.limits.grace + 5)
         self._began = time.monotonic()
         self._play = asyncio.create_task(self._run())
-        self._ladder = asyncio.create_task(self._climb())
+        self._ladder = asyncio.create_task(self._climb(self._play))
 
     def end(self, *, is_gone: bool) -> list[Event]:
         """The result, if the run has one, and the end."""
@@ -190,21 +190,19 @@ class Execution:
         }
         return [json.dumps(head).encode(), *(source.files[name] for name in names)]
 
-    async def _climb(self) -> None:
+    async def _climb(self, play: asyncio.Task[None]) -> None:
         """The ladder: interrupt, `grace` seconds, kill; at the deadline and when asked."""
         asked = asyncio.ensure_future(self.stop.asked())
         forced = asyncio.ensure_future(self.stop.forced())
-        assert self._play is not None
         first = asyncio.FIRST_COMPLETED
         try:
-            await asyncio.wait({asked, self._play}, timeout=self.limits.timeout, return_when=first)
-            if self._play.done():
+            await asyncio.wait({asked, play}, timeout=self.limits.timeout, return_when=first)
+            if play.done():
                 return
-            reason = self.stop.reason or "timed_out"
-            self._verdict = reason if reason in get_args(events.FinalState) else "cancelled"
+            self._verdict = _final(self.stop.reason) if self.stop.is_asked else "timed_out"
             saying = asyncio.ensure_future(self.outbox.put(events.Status(state="cancelling")))
             self.unit.interrupt()
-            await asyncio.wait({forced, self._play}, timeout=self.limits.grace, return_when=first)
+            await asyncio.wait({forced, play}, timeout=self.limits.grace, return_when=first)
             self.unit.kill()
             await saying
         finally:
@@ -324,6 +322,13 @@ class KernelEngine(Engine):
                 if tree.memory(run.unit.pid, processes) > run.limits.memory:
                     run.is_over_memory = True
                     run.unit.kill()
+
+
+def _final(reason: str | None) -> events.FinalState:
+    for state in get_args(events.FinalState):
+        if state == reason:
+            return cast(events.FinalState, state)
+    return "cancelled"
 
 
 def _kernelspec(source: Source) -> str:

@@ -163,8 +163,8 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
     """ipykernel's application on our streams, with an iopub socket that never drops."""
 
     def _bind_socket(self, s: Any, port: int) -> Any:
-        if s.type == zmq.XPUB:
-            s.setsockopt(zmq.XPUB_NODROP, 1)
+        if s.type == zmq.SocketType.XPUB:
+            s.setsockopt(zmq.SocketOption.XPUB_NODROP, 1)
             s.sndhwm = WAITING
         return super()._bind_socket(s, port)
 

@@ -58,8 +58,8 @@ class Pool:
             self._aside = ThreadPoolExecutor(1, thread_name_prefix="djsci-pool")
             self._context = zmq.asyncio.Context()
             # Bounded: a slow reader fills these, then the kernel's `print` waits.
-            self._context.setsockopt(zmq.RCVHWM, 32)
-            self._context.setsockopt(zmq.RECONNECT_IVL, -1)
+            self._context.setsockopt(zmq.SocketOption.RCVHWM, 32)
+            self._context.setsockopt(zmq.SocketOption.RECONNECT_IVL, -1)
         self._is_closed = False
         self.refill()
 
@@ -110,16 +110,16 @@ class Pool:
                 await asyncio.sleep(RETRY)
 
     async def _start(self, kernelspec: str) -> Unit:
-        assert self._folder is not None
-        assert self._context is not None
         async with self._starts:
+            if self._folder is None or self._context is None:
+                raise StartFailed("the pool is closed")
             folder = self._folder / f"k{next(self._numbers)}"
             unit = Unit(kernelspec=kernelspec, folder=folder, context=self._context)
             self._starting.add(unit)
             try:
                 await unit.launch()
                 await unit.ready(
-                    guest=self._folder / "guest.zip", preload=self.preload, timeout=START_TIMEOUT
+                    guest=self._folder / "guest.zip", preload=self.preload, seconds=START_TIMEOUT
                 )
             except BaseException:
                 await self._end(unit)

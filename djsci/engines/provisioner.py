@@ -76,7 +76,7 @@ class Unit:
         self.is_guest = False  # ours: the guest can be loaded into it
         self.has_user_code = False
         self.context = context
-        self.client: AsyncKernelClient | None = None
+        self._client: AsyncKernelClient | None = None
         self.manager = KernelManager(
             kernel_name=kernelspec,
             transport="ipc",
@@ -97,6 +97,13 @@ class Unit:
     def is_alive(self) -> bool:
         return self.pid > 0 and not self.died.done()
 
+    @property
+    def client(self) -> AsyncKernelClient:
+        """The client on shell, iopub and control."""
+        if self._client is None:
+            raise StartFailed("the kernel has no client")
+        return self._client
+
     async def launch(self) -> None:
         """Start the process. Its sockets come later."""
         spec = self.manager.kernel_spec
@@ -110,7 +117,7 @@ class Unit:
             tree.MARK: self.mark,
         }
         self.manager.provisioner = provisioner
-        with open(self.folder / "startup.log", "wb") as log:
+        with (self.folder / "startup.log").open("wb") as log:
             await self.manager.start_kernel(cwd=str(self.work), stdout=log, stderr=log)
         self.pid = provisioner.process.pid
         with contextlib.suppress(ProcessLookupError):
@@ -127,17 +134,17 @@ class Unit:
         if not self.died.done():
             self.died.set_result(None)
 
-    async def ready(self, *, guest: Path, preload: Sequence[str], timeout: float) -> None:
+    async def ready(self, *, guest: Path, preload: Sequence[str], seconds: float) -> None:
         """Connect, hear the iopub channel, run the warm-up cell. Raises `StartFailed`."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(seconds):
                 await self._sockets()
                 self._connect()
                 await self._while_alive(self._hear())
                 if self.is_guest:
                     await self._while_alive(self._warm(guest, preload))
         except TimeoutError:
-            raise StartFailed(f"no kernel after {timeout:g} s{self._said()}") from None
+            raise StartFailed(f"no kernel after {seconds:g} s{self._said()}") from None
 
     async def _sockets(self) -> None:
         names = ("shell", "iopub", "stdin", "control", "hb")
@@ -155,7 +162,7 @@ class Unit:
         client = self.manager.client(context=self.context)
         client.start_channels(stdin=False, hb=False)
         client.allow_stdin = False
-        self.client = client
+        self._client = client
 
     async def _while_alive(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
@@ -170,7 +177,6 @@ class Unit:
 
     async def _hear(self) -> None:
         client = self.client
-        assert client is not None
         while True:
             try:
                 message = await client.get_iopub_msg(timeout=2.0 if self.is_guest else 0.3)
@@ -182,7 +188,6 @@ class Unit:
 
     async def _warm(self, guest: Path, preload: Sequence[str]) -> None:
         client = self.client
-        assert client is not None
         code = WARM.format(guest=str(guest), preload=list(preload))
         sent = client.execute(code, silent=True, store_history=False)
         while True:
@@ -211,7 +216,7 @@ class Unit:
 
     def interrupt(self) -> None:
         """Ask for KeyboardInterrupt on the control channel, which works across namespaces."""
-        client = self.client
+        client = self._client
         if client is None or not self.is_alive:
             return
         if self.is_guest or self.manager.kernel_spec.interrupt_mode == "message":
@@ -243,10 +248,10 @@ class Unit:
     def close(self) -> bool:
         """Kill the tree, then give back sockets and descriptors; True when none is left."""
         is_gone = self.kill()
-        if self.client is not None:
+        if self._client is not None:
             for name in CHANNELS:
-                getattr(self.client, f"{name}_channel").stop()
-            self.client = None
+                getattr(self._client, f"{name}_channel").stop()
+            self._client = None
         if self.pid and is_gone:
             self.exit_text()  # reaps
         self._on_death()

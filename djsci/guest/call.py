@@ -41,13 +41,27 @@ def call(
     end on the loop that ran the cells' awaits. What the handler raises passes through; a result
     that cannot be encoded raises `results.ResultRefused`.
     """
+    todo = steps(namespace, request, send=send, result_limit=result_limit)
+    came: Any = None
+    while True:
+        try:
+            coroutine = todo.send(came)
+        except StopIteration:
+            return
+        came = await_(coroutine)
+
+
+def steps(
+    namespace: Mapping[str, Any], request: HandlerRequest, *, send: Send, result_limit: int
+) -> Generator[Coroutine[Any, Any, Any], Any, None]:
+    """`call` for who has a loop running: yields each coroutine and takes what it returned."""
     handler = find_handler(namespace)
     arguments, keywords = bind(handler, request)
     value = handler(*arguments, **keywords)
     if inspect.isawaitable(value):
-        value = await_(_awaited(value))
+        value = yield _awaited(value)
     if inspect.isasyncgen(value):
-        send(await_(_stream_async(value, _Chunks(send, result_limit))))
+        send((yield _stream_async(value, _Chunks(send, result_limit))))
     elif inspect.isgenerator(value):
         send(_stream(value, _Chunks(send, result_limit)))
     else:

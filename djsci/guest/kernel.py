@@ -5,17 +5,13 @@ import builtins
 import concurrent.futures.thread
 import contextlib
 import importlib
-import inspect
 import json
 import os
 import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +48,13 @@ class Run:
 
 
 LEFTOVERS = 1.0  # seconds that threads and tasks get after the handler has returned
-FRAMES = 100  # of a traceback
 KERNEL = tuple(
-    str(Path(str(module.__file__)).parent) for module in (IPython, ipykernel, tornado, zmq)
-) + (str(Path(__file__).parent), str(Path(asyncio.__file__).parent))
+    str(Path(file).parent)
+    for file in (
+        __file__,
+        *(str(module.__file__) for module in (asyncio, IPython, ipykernel, tornado, zmq)),
+    )
+)
 
 
 _runs: list[Run] = []
@@ -118,66 +117,19 @@ async def finish() -> None:
 
 
 async def _call(run: Run) -> None:
+    """The handler's own code runs as a plain program's; its coroutines on the cells' loop."""
     with _no_loop():
-        namespace = run.shell.user_ns
-        if run.head["kind"] == "py":
-            namespace = vars(call.load_module(run.entry))
-    handler = namespace.get("djsci_handler")
-    is_async = inspect.iscoroutinefunction(handler) or inspect.isasyncgenfunction(handler)
-    if is_async:
-        await _call_async(run, namespace)
-        return
-    with _no_loop():
-        call.call(
-            namespace,
-            run.request,
-            send=run.send,
-            await_=asyncio.run,
-            result_limit=run.head["result_limit"],
-        )
-
-
-async def _call_async(run: Run, namespace: Mapping[str, Any]) -> None:
-    """The coroutine runs on this loop, the one of the cells' awaits; its caller in a thread."""
-    loop = asyncio.get_running_loop()
-    tasks: list[asyncio.Task[Any]] = []
-
-    def await_(coroutine: Coroutine[Any, Any, Any]) -> Any:
-        done: Future[Any] = Future()
-
-        def start() -> None:
-            task = loop.create_task(coroutine)
-            tasks[:] = [task]
-            task.add_done_callback(partial(_copy, done))
-
-        loop.call_soon_threadsafe(start)
-        return done.result()
-
-    work = partial(
-        call.call,
-        namespace,
-        run.request,
-        send=run.send,
-        await_=await_,
-        result_limit=run.head["result_limit"],
-    )
-    waiting = asyncio.ensure_future(asyncio.to_thread(work))
-    try:
-        await asyncio.shield(waiting)
-    except asyncio.CancelledError:
-        for task in tasks:
-            task.cancel()
-        await waiting
-        raise
-
-
-def _copy(done: Future[Any], task: asyncio.Task[Any]) -> None:
-    if task.cancelled():
-        done.set_exception(asyncio.CancelledError())
-    elif (error := task.exception()) is not None:
-        done.set_exception(error)
-    else:
-        done.set_result(task.result())
+        is_module = run.head["kind"] == "py"
+        namespace = vars(call.load_module(run.entry)) if is_module else run.shell.user_ns
+    steps = call.steps(namespace, run.request, send=run.send, result_limit=run.head["result_limit"])
+    answer: Any = None
+    while True:
+        try:
+            with _no_loop():
+                coroutine = steps.send(answer)
+        except StopIteration:
+            return
+        answer = await coroutine
 
 
 @contextlib.contextmanager
@@ -214,24 +166,13 @@ def _give_value(run: Run) -> None:
 
 
 def _error(run: Run, error: BaseException) -> dict[str, Any]:
-    """The frame of an exception: its traceback without the guest's own frames."""
-    summary = traceback.TracebackException.from_exception(error)
-    guest = str(Path(__file__).parent)
-    kept = [frame for frame in summary.stack if not frame.filename.startswith(guest)]
-    summary.stack = traceback.StackSummary.from_list(kept[-FRAMES:])
-    frame: dict[str, Any] = {
-        "type": "error",
-        "ename": getattr(error, "ename", None) or type(error).__name__,
-        "evalue": str(error),
-        "traceback": list(summary.format()),
-        "code": getattr(error, "code", "") if isinstance(error, results.ResultRefused) else "",
-    }
-    numbers = getattr(run.shell.compile, "_filename_map", {})
-    for place in reversed(kept):
-        if place.filename == str(run.entry):
-            return {**frame, "cell": 1, "line": place.lineno}
-        if place.filename in numbers:
-            return {**frame, "number": numbers[place.filename], "line": place.lineno}
+    """The frame of an exception; a notebook's cell is named by its execution count."""
+    entry: Mapping[str, int | None] = {str(run.entry): None}
+    if run.head["kind"] == "ipynb":
+        entry = getattr(run.shell.compile, "_filename_map", {})
+    frame = call.describe(error, entry=entry)
+    if isinstance(error, results.ResultRefused):
+        frame |= {"ename": error.ename, "code": error.code}
     return frame
 
 
