@@ -1,21 +1,23 @@
 """The request that a handler receives: plain values under Django's names."""
 
 import base64
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+Value = TypeVar("Value")
 
 
-class QueryValues(Mapping[str, str]):
-    """A multi-valued mapping, as Django's QueryDict: `[]` and `get` give the last, `getlist` all."""
+class _Values(Mapping[str, Value]):
+    """A mapping with several values a key: `[]` and `get` give the last, `getlist` all."""
 
-    def __init__(self, items: Mapping[str, list[str]] | None = None) -> None:
-        self._items = {key: list(values) for key, values in (items or {}).items()}
+    def __init__(self, items: Mapping[str, list[Value]] | None = None) -> None:
+        self._items = {key: list(values) for key, values in (items or {}).items() if values}
 
-    def __getitem__(self, key: str) -> str:
-        values = self._items[key]
-        return values[-1] if values else ""
+    def __getitem__(self, key: str) -> Value:
+        return self._items[key][-1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._items)
@@ -24,19 +26,60 @@ class QueryValues(Mapping[str, str]):
         return len(self._items)
 
     def __repr__(self) -> str:
-        return f"QueryValues({self._items!r})"
+        return f"{type(self).__name__}({self._items!r})"
 
-    def getlist(self, key: str) -> list[str]:
+    def getlist(self, key: str) -> list[Value]:
         """All values of `key`, in order; an empty list when it is missing."""
         return list(self._items.get(key, []))
 
-    def lists(self) -> Iterator[tuple[str, list[str]]]:
+    def lists(self) -> Iterator[tuple[str, list[Value]]]:
         """Each key with all its values."""
         return iter(self._items.items())
 
-    def dict(self) -> dict[str, str]:
+    def dict(self) -> dict[str, Value]:
         """Each key with its last value."""
         return {key: self[key] for key in self._items}
+
+
+class QueryValues(_Values[str]):
+    """The values of a query string or a form, as Django's QueryDict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedFile:
+    """A file that came with the request: `read()` gives its bytes."""
+
+    name: str
+    content_type: str = "application/octet-stream"
+    content: bytes = field(default=b"", repr=False)
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def read(self) -> bytes:
+        """All bytes of it, each time."""
+        return self.content
+
+    def open(self) -> io.BytesIO:
+        """It as a binary file, for what wants to read or seek."""
+        return io.BytesIO(self.content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The file as JSON values; `from_dict` reads it back."""
+        content = base64.b64encode(self.content).decode()
+        kind = self.content_type
+        return {"name": self.name, "content_type": kind, "size": self.size, "content": content}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "UploadedFile":
+        """The file that `to_dict` wrote."""
+        content = base64.b64decode(values["content"])
+        return cls(name=values["name"], content_type=values["content_type"], content=content)
+
+
+class FileValues(_Values[UploadedFile]):
+    """The request's files, as Django's FILES."""
 
 
 class Headers(Mapping[str, str]):
@@ -82,7 +125,7 @@ class HandlerRequest:
     path_info: str = "/"
     GET: QueryValues = field(default_factory=QueryValues)
     POST: QueryValues = field(default_factory=QueryValues)
-    FILES: Mapping[str, Any] = field(default_factory=dict)
+    FILES: FileValues = field(default_factory=FileValues)
     COOKIES: Mapping[str, str] = field(default_factory=dict)
     headers: Headers = field(default_factory=Headers)
     META: Mapping[str, str] = field(default_factory=dict)
@@ -103,7 +146,9 @@ class HandlerRequest:
             "path_info": self.path_info,
             "GET": dict(self.GET.lists()),
             "POST": dict(self.POST.lists()),
-            "FILES": dict(self.FILES),
+            "FILES": {
+                name: [file.to_dict() for file in files] for name, files in self.FILES.lists()
+            },
             "COOKIES": dict(self.COOKIES),
             "headers": dict(self.headers),
             "META": dict(self.META),
@@ -121,6 +166,12 @@ class HandlerRequest:
                 **values,
                 "GET": QueryValues(values["GET"]),
                 "POST": QueryValues(values["POST"]),
+                "FILES": FileValues(
+                    {
+                        name: [UploadedFile.from_dict(file) for file in files]
+                        for name, files in values["FILES"].items()
+                    }
+                ),
                 "headers": Headers(values["headers"]),
                 "body": base64.b64decode(values["body"]),
                 "user": User(**values["user"]),
