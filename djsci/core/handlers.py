@@ -15,6 +15,7 @@ _WIDGETS = frozenset(
     | {"itkwidgets", "jscatter", "jupyter_bokeh", "k3d", "lonboard", "nglview", "pythreejs"}
     | {"qgrid", "tqdm.notebook"}
 )
+_MENTION = re.compile("|".join(name.split(".")[0] for name in sorted(_WIDGETS)))
 _WIDGET_MAGIC = re.compile(r"^\s*%matplotlib\s+(widget|ipympl|notebook|nbagg)\b", re.MULTILINE)
 
 
@@ -78,10 +79,12 @@ def star_imports(trees: Iterable[ast.Module]) -> list[str]:
     ]
 
 
-def needs_kernel(trees: Iterable[ast.Module], texts: Sequence[str] = ()) -> bool:
+def needs_kernel(trees: Iterable[ast.Module], texts: Sequence[str]) -> bool:
     """Whether the source imports widgets, or asks matplotlib for them: only a kernel has comms."""
     if any(_WIDGET_MAGIC.search(text) for text in texts):
         return True
+    if not any(_MENTION.search(text) for text in texts):
+        return False
     return any(
         module in _WIDGETS or module.split(".")[0] in _WIDGETS
         for tree in trees

@@ -31,6 +31,7 @@ _OTHER_KINDS = (  # how files begin that are plainly neither notebook nor Python
     (b"\x89HDF", "an HDF5 file"),
 )
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_TRANSFORMS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape"})
 _PLAIN = bytes(range(32, 127)) + b"\t\n"
 _MARKUP = re.compile(rb"\s*<[!?a-zA-Z]")
 
@@ -68,7 +69,8 @@ def python_text(name: str, data: bytes) -> str:
     """The text of a Python file, by its BOM or its source cookie, with plain newlines."""
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
-        if _PLAIN.decode(encoding) != _PLAIN.decode("ascii"):
+        is_transform = codecs.lookup(encoding).name in _TRANSFORMS
+        if is_transform or _PLAIN.decode(encoding) != _PLAIN.decode("ascii"):
             raise SyntaxError(f"the encoding {encoding} is not taken")
     except (SyntaxError, LookupError, UnicodeError) as error:
         message = str(getattr(error, "msg", None) or error)

@@ -106,7 +106,7 @@ def _read_python(name: str, data: bytes, files: Mapping[str, bytes]) -> Source:
         cells=(SourceCell(index=1, text=text),),
         files=dict(files),
         parameters=schema.of_handler(handler.node, [tree]),
-        needs_kernel=handlers.needs_kernel([tree]),
+        needs_kernel=handlers.needs_kernel([tree], [text]),
     )
 
 
@@ -147,11 +147,7 @@ def _read_notebook(
         )
     parsed = _parse_cells(cells)
     trees = [tree for _, tree in parsed if tree is not None]
-    warnings += [
-        f"Cell {problem.cell}, line {problem.line or 1}: {problem.message}"
-        for problem in (cell.problem for cell, _ in parsed)
-        if problem is not None
-    ]
+    warnings += [_warning(cell.problem) for cell, _ in parsed if cell.problem is not None]
     handler = handlers.find(trees) or _companions_handler(trees, files)
     return Source(
         name=name,
@@ -163,6 +159,11 @@ def _read_notebook(
         needs_kernel=handlers.needs_kernel(trees, [cell.text for cell in cells]),
         warnings=tuple(warnings),
     )
+
+
+def _warning(problem: Problem) -> str:
+    line = f", line {problem.line}" if problem.line else ""
+    return f"Cell {problem.cell}{line}: {problem.message}"
 
 
 def _cell(index: int, cell: notebooks.CodeCell, problem: Problem | None = None) -> SourceCell:

@@ -6,13 +6,14 @@ import threading
 import warnings
 from dataclasses import dataclass
 
-CODE_LIMIT = 1 << 20  # characters of code in a source: its tree takes up to 800 times that memory
+CODE_LIMIT = 1 << 19  # characters of code in a source: its tree takes up to 800 times that memory
 
 _ESCAPE = re.compile(r"^\s*[%!?/,;]|=\s*[%!]|\?\s*$", re.MULTILINE)
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[^\n]*\n?")
 _PYTHON_MAGICS = frozenset({"capture", "prun", "time"})  # their body runs in the notebook's names
 _TRANSFORM_BUDGET = 500_000
 _FAILURES = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
+_TOO_DEEP = "SyntaxError: nested too deeply"
 _quiet = threading.Lock()
 
 
@@ -52,7 +53,7 @@ def _reason(error: BaseException) -> tuple[str, int | None]:
     if isinstance(error, SyntaxError):
         return f"{type(error).__name__}: {error.msg}", error.lineno
     if isinstance(error, RecursionError | MemoryError):
-        return "SyntaxError: nested too deeply", None
+        return _TOO_DEEP, None
     return f"SyntaxError: {error}", None
 
 
@@ -70,8 +71,8 @@ class CellParser:
         """The tree of a cell, None when it is not Python or was not checked."""
         try:
             return parse(text, flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-        except Unparsable:
-            if "\x00" in text:
+        except Unparsable as error:
+            if error.message == _TOO_DEEP or "\x00" in text:
                 raise
         magic = _CELL_MAGIC.match(text)
         if magic is not None:
