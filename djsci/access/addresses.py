@@ -1,6 +1,6 @@
 """From which address a request comes; a forwarding header counts only from a known proxy."""
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
@@ -29,7 +29,7 @@ def client_address(meta: Mapping[str, Any]) -> str:
     return str(nearest)
 
 
-def scope_address(scope: MutableMapping[str, Any]) -> str:
+def scope_address(scope: Mapping[str, Any]) -> str:
     """`client_address` of an ASGI scope."""
     forwarded = [value for name, value in scope.get("headers", ()) if name == b"x-forwarded-for"]
     client = scope.get("client") or ("", 0)

@@ -52,7 +52,7 @@ def _counted(cache: BaseCache, subject: str, seconds: int) -> tuple[int, int]:
     """A window begins with its first failure; its counter is named after its end."""
     now = time.time()
     key = f"djsci:{subject}"
-    end = cache.get_or_set(key, math.ceil(now + seconds), seconds)
+    end = int(cache.get_or_set(key, math.ceil(now + seconds), seconds) or 0)
     counter = f"{key}:{end}"
     cache.add(counter, 0, 2 * seconds)
     try:

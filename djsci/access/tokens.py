@@ -11,7 +11,7 @@ import string
 import zlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
@@ -19,11 +19,6 @@ from django.utils import timezone
 
 from djsci.core.errors import BadRequest
 from djsci.models import PrivateFile, Token
-
-from . import audit
-
-if TYPE_CHECKING:
-    from .callers import Caller
 
 SCOPES = ("run", "files:read", "files:write", "runs:read", "runs:cancel")
 PREFIX = "djsci_"
@@ -41,12 +36,11 @@ def make(
     scopes: Sequence[str],
     files: Iterable[PrivateFile] | None = None,
     expires: datetime | None = None,
-    *,
-    caller: "Caller | None" = None,
 ) -> tuple[Token, str]:
     """A new token of `user` and its secret, shown this once. Raises `BadRequest` with `errors`.
 
-    With `files` it is good for these only, and for none that is made later.
+    With `files` it is good for these only, and for none that is made later. Who asked for it
+    records that with `audit`.
     """
     _require_good(name, scopes, expires)
     body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
@@ -61,7 +55,6 @@ def make(
             expires=expires,
         )
         token.files.set(files or ())
-        audit.record(caller, "token_make", token.pk, user=str(user.pk), scopes=token.scopes)
     return token, secret
 
 
@@ -92,14 +85,11 @@ def list_of(user: Any) -> "QuerySet[Token]":
     return Token.objects.filter(user=user).order_by("-created", "-pk")
 
 
-def revoke(token: Token, *, caller: "Caller | None" = None) -> bool:
+def revoke(token: Token) -> bool:
     """End a token for good; False when it was ended before."""
-    with transaction.atomic():
-        now = timezone.now()
-        is_new = bool(Token.objects.filter(pk=token.pk, revoked=None).update(revoked=now))
-        if is_new:
-            token.revoked = now
-            audit.record(caller, "token_revoke", token.pk, user=str(token.user_id))
+    now = timezone.now()
+    is_new = bool(Token.objects.filter(pk=token.pk, revoked=None).update(revoked=now))
+    token.revoked = token.revoked or now
     return is_new
 
 
