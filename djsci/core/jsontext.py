@@ -20,8 +20,6 @@ _NOT_BRACKETS = bytes(set(range(256)) - set(_STEP))
 
 def depth(data: bytes) -> int:
     """How deep the JSON in `data` nests, by one scan that ends even where the JSON is broken."""
-    if data.count(b"[") + data.count(b"{") <= DEPTH_LIMIT:
-        return data.count(b"[") + data.count(b"{")
     brackets = _STRING.sub(b"", data).translate(None, _NOT_BRACKETS)
     return max(itertools.accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
@@ -93,9 +91,11 @@ def _text_problem(text: str) -> str | None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise ValueError(f"the key {twice[:100]!r} occurs twice")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"the key {name[:100]!r} occurs twice")
+            seen.add(name)
     return value
 
 

@@ -18,6 +18,7 @@ from .formats import NUMBER, PHRASES, checker
 _ERRORS = 50
 _WORDS = {"true": True, "on": True, "yes": True, "1": True}
 _WORDS |= {"false": False, "off": False, "no": False, "0": False}
+_LAST = {"string": 1, "null": 2}  # in a union, what any text fits is tried last
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4300}")
 _KINDS = {
     "string": "text",
@@ -98,7 +99,7 @@ def _read(schema: Mapping[str, Any], texts: Sequence[str]) -> Any:
         return None
     if not schema.get("type") and "default" in schema and len(schema) == 1:
         branches = [{"type": kind} for kind in _kinds_like(schema["default"])]
-    branches.sort(key=lambda branch: branch == {"type": "string"})
+    branches.sort(key=lambda branch: _LAST.get(branch.get("type"), 0) if len(branch) == 1 else 0)
     for branch in branches:
         for value in _readings(branch, texts):
             if _validator(json.dumps(branch)).is_valid(value):
