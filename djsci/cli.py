@@ -21,9 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _set_up_django()
     from django.core.exceptions import ImproperlyConfigured
 
+    from .core.errors import DjsciError
+
     try:
         return int(options.command(options))
-    except (ImproperlyConfigured, LookupError) as error:
+    except (ImproperlyConfigured, LookupError, DjsciError) as error:
         print(f"djsci: {error.args[0]}", file=sys.stderr)
         return 1
 
@@ -101,25 +103,20 @@ def _user(name: str) -> Any:
 
 
 def _make_token(options: argparse.Namespace) -> int:
+    from django.db import transaction
     from django.utils import timezone
 
     from . import uploads
-    from .access import tokens
-    from .core.errors import DjsciError
+    from .access import audit, tokens
 
+    user = _user(options.user)
     scopes = options.scope or list(tokens.SCOPES)
-    unknown = sorted(set(scopes) - set(tokens.SCOPES))
-    if unknown:
-        raise LookupError(f"unknown scope {unknown[0]!r}; known: {', '.join(tokens.SCOPES)}")
-    try:
-        files = [uploads.find(ref) for ref in options.file] if options.file else None
-    except DjsciError as error:
-        raise LookupError(f"--file: {error.detail}") from error
+    files = [uploads.find(ref) for ref in options.file] if options.file else None
     expires = timezone.now() + timedelta(days=options.days) if options.days is not None else None
-    token, secret = tokens.make(
-        _user(options.user), options.name, scopes, files=files, expires=expires
-    )
-    print(f"{token.pk}  {token.name}: {' '.join(scopes)}", file=sys.stderr)
+    with transaction.atomic():
+        token, secret = tokens.make(user, options.name, scopes, files=files, expires=expires)
+        audit.record(None, "token", token.pk, name=token.name, scopes=token.scopes)
+    print(f"{token.pk}  {token.name}: {' '.join(token.scopes)}", file=sys.stderr)
     print(secret)
     return 0
 
@@ -145,16 +142,17 @@ def _list_tokens(options: argparse.Namespace) -> int:
 
 
 def _revoke_token(options: argparse.Namespace) -> int:
-    from django.utils import timezone
+    from django.db import transaction
 
+    from .access import audit, tokens
     from .models import Token
 
     token = Token.objects.filter(pk=options.id).first()
     if token is None:
         raise LookupError(f"there is no token {options.id!r}")
-    if token.revoked is None:
-        token.revoked = timezone.now()
-        token.save(update_fields=["revoked"])
+    with transaction.atomic():
+        if tokens.revoke(token):
+            audit.record(None, "token revoked", token.pk)
     print(f"{token.pk} is revoked")
     return 0
 

@@ -1,5 +1,6 @@
 """What works here and what does not: every line is tried, none is guessed."""
 
+import asyncio
 import os
 import platform
 import sys
@@ -17,6 +18,7 @@ from django.db.migrations.executor import MigrationExecutor
 from jupyter_client.kernelspec import KernelSpecManager
 
 from . import __version__, conf
+from .engines.kernel import KernelEngine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +93,18 @@ def _kernels() -> str:
     found = KernelSpecManager().find_kernel_specs()
     if "python3" not in found:
         raise RuntimeError("no kernelspec python3: install ipykernel")
-    return ", ".join(sorted(found))
+    reason = asyncio.run(_start_a_kernel())
+    if reason:
+        raise RuntimeError(reason)
+    return f"{', '.join(sorted(found))}; one was started and answered"
+
+
+async def _start_a_kernel() -> str | None:
+    engine = KernelEngine(size=0)
+    try:
+        return await engine.check()
+    finally:
+        await engine.close()
 
 
 def _layer() -> str:
