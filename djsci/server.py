@@ -131,7 +131,7 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
 
     ports: list[Any] = []
 
-    class Server(daphne.Server):
+    class Server(daphne.Server):  # type: ignore[misc]
         def listen_success(self, listening: Any) -> None:
             super().listen_success(listening)
             ports.append(listening)
@@ -159,7 +159,7 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
         signal_handlers=False,
         verbosity=0,
     )
-    reactor.callWhenRunning(ready)  # type: ignore[attr-defined]
+    reactor.callWhenRunning(ready)
     running.run()
     return 0 if ports else 1
 
@@ -167,7 +167,7 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
 def _serve_uvicorn(traffic: Traffic, host: str, port: int) -> int:
     import uvicorn
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc]
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
             loop = asyncio.get_running_loop()
