@@ -1,5 +1,6 @@
 """JSON text -> values, strictly, with its nesting counted before it is parsed."""
 
+import collections
 import itertools
 import json
 import math
@@ -29,7 +30,8 @@ def parse_json(text: str | bytes) -> Any:
 
     Raises `BadRequest`, which names the problem, for anything JSON is not (NaN, Infinity, invalid
     UTF-8) and for what Python or a database would take differently: duplicate keys, numbers too
-    large for a float, lone surrogates, NUL, nesting over 100.
+    large for a float, lone surrogates, NUL, nesting over 100. `errors` names the field of what is
+    JSON, but odd; it is empty where the text is no JSON at all.
     """
     try:
         data = text.encode() if isinstance(text, str) else text
@@ -39,13 +41,14 @@ def parse_json(text: str | bytes) -> Any:
     if depth(data) > DEPTH_LIMIT:
         raise BadRequest(f"The JSON nests more than {DEPTH_LIMIT} deep.")
     try:
-        value = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_constant, parse_float=_float
-        )
+        value = json.loads(text, object_pairs_hook=_object)
     except ValueError as error:
         raise BadRequest(f"The JSON cannot be read: {error}.") from error
     for path, problem in oddities(value):
-        raise BadRequest(f"The JSON {problem} at {path or '$'}.")
+        place = printable(path)
+        raise BadRequest(
+            f"The JSON {problem} at {place or '$'}.", errors=[{"field": place, "message": problem}]
+        )
     return value
 
 
@@ -58,12 +61,14 @@ def oddities(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
             if problem := _text_problem(value):
                 yield path, problem
         elif isinstance(value, float) and not math.isfinite(value):
-            yield path, "holds a number that JSON cannot write"
+            yield path, "holds NaN, Infinity or too large a number"
         elif isinstance(value, int) and value.bit_length() > _INTEGER_BITS:
             yield path, "holds a number of more than 4,298 digits"
         elif isinstance(value, dict | list) and level > DEPTH_LIMIT:
             yield path, f"nests more than {DEPTH_LIMIT} deep"
         elif isinstance(value, dict):
+            if isinstance(value, _Repeated):
+                yield path, f"has the key {value.twice[:100]!r} twice"
             for key in value:
                 if problem := _text_problem(key):
                     yield path, f"{problem} in a key"
@@ -88,26 +93,20 @@ def _text_problem(text: str) -> str | None:
     return None
 
 
+class _Repeated(dict[str, Any]):
+    """An object whose text gave the key `twice` more than once."""
+
+    twice = ""
+
+
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
-    if len(value) < len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise ValueError(f"the key {name[:100]!r} occurs twice")
-            seen.add(name)
-    return value
-
-
-def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(f"{text[:40]} is too large a number")
-    return value
+    if len(value) == len(pairs):
+        return value
+    count = collections.Counter(name for name, _ in pairs)
+    repeated = _Repeated(value)
+    repeated.twice = next(name for name, times in count.items() if times > 1)
+    return repeated
 
 
 def printable(path: str) -> str:

@@ -39,7 +39,7 @@ def test_json_is_read(text, value):
         ("1e999", "too large"),
         ("-1e999", "too large"),
         ("1" * 5000, "digits"),
-        ('{"a": 1, "b": {"c": 1, "c": 2}}', "'c' occurs twice"),
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', "the key 'c' twice at b"),
         ('{"a": "\\ud800"}', "surrogate pair at a"),
         ('{"a": ["\\u0000"]}', "NUL character at a[0]"),
         ('{"\\u0000": 1}', "NUL character in a key"),
@@ -67,6 +67,22 @@ def test_oddities_are_refused_by_name(text, said):
 def test_depth_is_counted_outside_of_strings(text):
     assert depth(text * 60) <= 120
     assert depth(text) <= 4
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('{"a": [1, NaN]}', "a[1]"),
+        ('{"a": {"b": 1e999}}', "a.b"),
+        ('{"a": {"b": 1, "b": 2}}', "a"),
+        ('{"a": "\\u0000"}', "a"),
+        ('{"\\ud800": ["\\u0000"]}', ""),
+    ],
+)
+def test_the_field_of_an_oddity_is_named(text, field):
+    with pytest.raises(BadRequest) as caught:
+        parse_json(text)
+    assert [error["field"] for error in caught.value.errors] == [field]
 
 
 def test_depth_is_linear():
