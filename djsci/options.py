@@ -114,6 +114,17 @@ def apply(
     file.settings = {key: value for key, value in merged.items() if value is not None}
 
 
+def privileges(file: PrivateFile) -> dict[str, Any]:
+    """What of a file's settings decides who may run it and what it may reach, for the audit."""
+    present = file.settings or {}
+    return {
+        "access": file.access,
+        "trusted": file.trusted_version.sha256 if file.trusted_version else None,
+        "connections": sorted(present.get("connections") or []),
+        "engine": "thread" if present.get("engine") == "thread" else "isolated",
+    }
+
+
 def _refuse(key: str, value: Any) -> str | None:
     if key not in CHECKS:
         return f"No such setting. There are {', '.join(CHECKS)}, access and trusted."

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import SuspiciousFileOperation
 from django.db import IntegrityError, connection, transaction
@@ -22,6 +22,7 @@ from djsci.core.errors import (
     Changed,
     Conflict,
     DjsciError,
+    Forbidden,
     NotFound,
     SourceInvalid,
     TooLarge,
@@ -30,10 +31,9 @@ from djsci.core.events import LIVE, dumps
 from djsci.core.sources import Source
 
 from . import blobs, conf, names, options
+from .access import audit, permissions
+from .access.callers import Caller
 from .models import PrivateFile, Version
-
-if TYPE_CHECKING:
-    from .access.callers import Caller
 
 MOST_PARTS = 1000
 CACHED_BYTES = 64 << 20
@@ -82,7 +82,7 @@ def current_version(file: PrivateFile) -> Version:
         return file.version
     if not held:
         raise NotFound("This file has no content yet.")
-    content = _held_content(file)
+    content = held_content(file)
     entry = _entry_name(PurePosixPath(held).name)
     with transaction.atomic():
         version = _keep(file, read(entry, {entry: content}), uploader=None)
@@ -90,6 +90,18 @@ def current_version(file: PrivateFile) -> Version:
         PrivateFile.objects.filter(pk=file.pk, file=held).update(version=version, read_from=held)
     file.version, file.read_from = version, held
     return version
+
+
+def held_content(file: PrivateFile) -> bytes:
+    """What the FileField of a file holds. Raises `NotFound`, `TooLarge`."""
+    limit = conf.get("UPLOAD_LIMIT")
+    try:
+        if file.file.size > limit:
+            raise TooLarge(f"The file has more than {limit} bytes.")
+        with file.file.storage.open(str(file.file.name), "rb") as held:
+            return bytes(held.read())
+    except (FileNotFoundError, IsADirectoryError, SuspiciousFileOperation) as error:
+        raise NotFound("The content of this file is gone.") from error
 
 
 def create(
@@ -170,7 +182,7 @@ def rename(file: PrivateFile, name: str | None) -> None:
         raise
 
 
-def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: "Caller") -> None:
+def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: Caller) -> None:
     """Change the settings that `values` names; None sets one back to the site's.
 
     `access` and `trusted` are settings too. Raises `BadRequest` with each refused field,
@@ -178,10 +190,21 @@ def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: "Calle
     """
     with transaction.atomic():
         locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
-        options.apply(locked, values, is_superuser=caller.user.is_superuser)
+        before = options.privileges(locked)
+        options.apply(locked, values, is_superuser=permissions.may_set_trust(caller))
+        if locked.access != file.access and not permissions.may_share(caller, file):
+            raise Forbidden("You may not share this file.")
         locked.save(update_fields=["settings", "access", "trusted_version", "changed"])
+        record_privileges(caller, locked, before)
     file.settings, file.access = locked.settings, locked.access
     file.trusted_version, file.changed = locked.trusted_version, locked.changed
+
+
+def record_privileges(caller: Caller, file: PrivateFile, before: Mapping[str, Any]) -> None:
+    """Note each privilege of `file` that is not what `options.privileges` said before."""
+    for name, value in options.privileges(file).items():
+        if value != before[name]:
+            audit.record(caller, name, file.pk, before=before[name], now=value)
 
 
 def delete(file: PrivateFile) -> None:
@@ -327,17 +350,6 @@ def _put_forward(file: PrivateFile, version: Version) -> None:
         file.file = blobs.path(version.files[version.entry])
     file.read_from = file.file.name or ""
     file.save(update_fields=["version", "file", "read_from", "changed"])
-
-
-def _held_content(file: PrivateFile) -> bytes:
-    limit = conf.get("UPLOAD_LIMIT")
-    try:
-        if file.file.size > limit:
-            raise TooLarge(f"The file has more than {limit} bytes.")
-        with file.file.storage.open(str(file.file.name), "rb") as held:
-            return bytes(held.read())
-    except (FileNotFoundError, IsADirectoryError, SuspiciousFileOperation) as error:
-        raise NotFound("The content of this file is gone.") from error
 
 
 def _entry_name(name: str) -> str:

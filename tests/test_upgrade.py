@@ -162,6 +162,7 @@ def test_the_first_releases_fields_are_as_they_were() -> None:
         "max_length": 22,
         "prefix": "",
         "primary_key": True,
+        "serialize": False,
     }
     for name in OLD_COLUMNS - {"id"}:
         field = meta.get_field(name)
