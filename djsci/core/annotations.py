@@ -183,6 +183,7 @@ def _literal(parts: Sequence[ast.expr], names: Names) -> Schema:
 
 
 def _enum(values: list[Any]) -> Schema:
+    values = [value for _, value in dict.fromkeys((type(value), value) for value in values)]
     kinds = {type(value) for value in values}
     kind = {"type": "string"} if kinds == {str} else {"type": "integer"} if kinds == {int} else {}
     return {**kind, "enum": values}

@@ -6,6 +6,8 @@ import threading
 import warnings
 from dataclasses import dataclass
 
+from .events import clean
+
 CODE_LIMIT = 1 << 19  # characters of code in a source: its tree takes up to 800 times that memory
 
 _ESCAPE = re.compile(r"^\s*[%!?/,;]|=\s*[%!]|\?\s*$", re.MULTILINE)
@@ -31,7 +33,7 @@ class Unparsable(Exception):
 
     def __init__(self, message: str, line: int | None = None) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = clean(message)
         self.line = line
 
 

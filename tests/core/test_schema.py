@@ -127,6 +127,7 @@ def test_a_default_of_none_allows_null():
         ("Level", {"type": "integer", "enum": [1, 2]}),
         ("Side", {"type": "string", "enum": ["left", "right"]}),
         ("Literal['a', 1, None]", {"enum": ["a", 1, None]}),
+        ("Literal[1, 1, True, True]", {"enum": [1, True]}),
         ("Union[int, None, int]", {"anyOf": [{"type": "integer"}, {"type": "null"}]}),
         ("Optional[Any]", {}),
         ("int | Point", {}),
