@@ -3,6 +3,7 @@
 import importlib.util
 import re
 import sys
+from collections.abc import Container
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -23,23 +24,26 @@ def load_module(entry: Path, *, code: CodeType | None = None, on_path: bool = Tr
     return module
 
 
-def new_module(path: str) -> ModuleType:
+def new_module(path: str, *, ours: Container[str] = ()) -> ModuleType:
     """An empty module for the entry at `path`."""
-    module = ModuleType(module_name(path))
+    module = ModuleType(module_name(path, ours=ours))
     module.__file__ = path
     return module
 
 
-def module_name(path: str) -> str:
-    """A file's stem as an identifier; one that another module bears gets an underscore."""
+def module_name(path: str, *, ours: Container[str] = ()) -> str:
+    """A file's stem as an identifier, with an underscore where a module not of `ours` bears it."""
     stem = re.sub(r"\W", "_", Path(path).stem) or "_"
     stem = f"_{stem}" if stem[0].isdigit() else stem
-    while _is_taken(stem, path):
+    while is_taken(stem, path, ours=ours):
         stem += "_"
     return stem
 
 
-def _is_taken(name: str, path: str) -> bool:
+def is_taken(name: str, path: str, *, ours: Container[str] = ()) -> bool:
+    """Whether `import name` would find another module than the file at `path`."""
+    if name in ours:
+        return False
     if name in sys.modules:
         return True
     try:
