@@ -8,7 +8,7 @@ from typing import Any
 BASE = Path(os.environ.get("DJSCI_TEST_DIR") or tempfile.mkdtemp(prefix="djsci-tests-"))
 SECRET_KEY = "not a secret: these are tests"
 DEBUG = False
-ALLOWED_HOSTS = ["*"]
+ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
 USE_TZ = True
 ROOT_URLCONF = "asgi_project.urls"
 ASGI_APPLICATION = "asgi_project.asgi.application"
