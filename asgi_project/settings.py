@@ -71,6 +71,19 @@ CHANNEL_LAYERS: dict[str, Any] = {
     else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
 }
 
+if REDIS_URL:  # failed logins and tokens are then counted over all processes
+    CACHES = {
+        "default": {
+            "BACKEND": "django.core.cache.backends.redis.RedisCache",
+            "LOCATION": REDIS_URL,
+            "OPTIONS": {
+                "serializer": "asgi_project.environment.JsonSerializer",
+                "socket_timeout": 2,
+                "socket_connect_timeout": 2,
+            },
+        }
+    }
+
 DJSCI: dict[str, Any] = {
     "TRUSTED_PROXIES": names("DJSCI_TRUSTED_PROXIES"),
     **json.loads(os.environ.get("DJSCI_OPTIONS") or "{}"),

@@ -311,3 +311,20 @@ def test_the_project_has_a_login_an_admin_and_static_files(kind: Any):
         assert client.get("/admin/").status_code == 302
         assert httpx.get(f"{site.url}/admin/", cookies=seeded.cookies("ada")).status_code == 200
         assert client.get("/", headers={"Host": "elsewhere.example"}).status_code == 400
+
+
+def test_five_failed_logins_make_an_address_wait_and_successes_do_not_count():
+    with live.server() as site, httpx.Client(base_url=site.url, timeout=30) as client:
+        site.seed({"users": [{"name": "ada"}]})
+
+        def sign_in(password: str) -> int:
+            client.cookies.clear()
+            client.get("/accounts/login/")
+            token = client.cookies["csrftoken"]
+            form = {"username": "ada", "password": password, "csrfmiddlewaretoken": token}
+            return client.post("/accounts/login/", data=form).status_code
+
+        assert [sign_in("ada") for _ in range(6)] == [302] * 6
+        assert [sign_in("guess") for _ in range(5)] == [200] * 5
+        assert sign_in("ada") == 429
+        assert client.get("/admin/login/").headers["location"].startswith("/accounts/login/")
