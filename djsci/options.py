@@ -121,6 +121,7 @@ def privileges(file: PrivateFile) -> dict[str, Any]:
         "access": file.access,
         "trusted": file.trusted_version.sha256 if file.trusted_version else None,
         "connections": sorted(present.get("connections") or []),
+        "owner": None if file.owner_id is None else str(file.owner_id),
         "engine": "thread" if present.get("engine") == "thread" else "isolated",
     }
 

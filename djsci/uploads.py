@@ -5,7 +5,7 @@ import hashlib
 import json
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from threading import Lock
@@ -175,11 +175,19 @@ def rename(file: PrivateFile, name: str | None) -> None:
         return
     former, file.name = file.name, names.file_name(name)
     try:
-        with _naming(file):
-            file.save(update_fields=["name", "changed"])
+        save(file, fields=("name", "changed"))
     except DjsciError:
         file.name = former
         raise
+
+
+def save(file: PrivateFile, *, fields: Sequence[str]) -> None:
+    """Write these fields of a stored file; a new name must be free. Raises `Conflict`."""
+    if PrivateFile.objects.filter(pk=file.pk, name=file.name).exists():
+        file.save(update_fields=fields)
+        return
+    with _naming(file):
+        file.save(update_fields=fields)
 
 
 def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: Caller) -> None:
