@@ -16,7 +16,7 @@ from nbformat.v4 import new_code_cell, new_notebook
 from djsci.core import events
 from djsci.core.sources import SourceCell
 
-from .frames import Frames, explained
+from .frames import Frames, explained, reason
 from .provisioner import Unit
 
 Emit = Callable[[events.Event], Awaitable[None]]
@@ -236,12 +236,13 @@ class Cells(NotebookClient):  # type: ignore[misc]
 
     async def _check_raise_for_error(self, cell: Any, cell_index: int, exec_reply: Any) -> None:
         """Judge the cell by its reply."""
-        content = exec_reply["content"]
+        content, has_error = exec_reply["content"], self._has_error
         if content["status"] != "ok":
-            if not self._has_error:
-                await self.emit(self._error(content, self._current))
+            error = self._error(content, self._current)
+            if not has_error:
+                await self.emit(error)
             if "raises-exception" not in cell.metadata.get("tags", []):
-                raise Failed(f"{content.get('ename')}: {content.get('evalue')}")
+                raise Failed(reason(error))
         payloads = content.get("payload") or ()
         if any(item.get("source") == "ask_exit" for item in payloads):
             said = {"ename": "SystemExit", "evalue": "the code asked the kernel to exit"}

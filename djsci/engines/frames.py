@@ -10,10 +10,14 @@ MIME = "application/vnd.djsci.frame+json"
 TEXT_LIMIT = 64 << 10
 LINES = 400  # of a traceback
 OF_DJANGO = ("AppRegistryNotReady", "ImproperlyConfigured", "ModuleNotFoundError")
+REFUSED = {"ResultNotJson": "result_not_json", "ResultTooLarge": "result_too_large"}
 TRUSTED = (
     "This file runs without the Django project: its models, settings and modules are there only "
     "for a version that a superuser has marked as trusted (`trusted`)."
 )
+
+
+LEVELS = ("debug", "info", "warning", "error")
 
 
 class Frames:
@@ -25,7 +29,6 @@ class Frames:
         self.last: str | None = None  # the id of the cell under which result and done count
         self.result: events.Result | None = None
         self.error: events.Error | None = None
-        self.code = ""
         self.is_done = False
 
     def take(
@@ -55,10 +58,9 @@ class Frames:
             case "progress":
                 return [events.Progress(**_fields(frame, "value", "n", "total", "label"))]
             case "log":
-                return [events.Log(**_fields(frame, "level", "message", "fields"))]
+                return [_log(frame)]
             case "error":
                 self.error = _error(frame, numbers)
-                self.code = str(frame.get("code") or "")
                 return [self.error]
             case "result" if is_last and self.result is None:
                 http = frame.get("http")
@@ -88,6 +90,15 @@ def _fields(frame: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: frame[name] for name in names if frame.get(name) is not None}
 
 
+def _log(frame: Mapping[str, Any]) -> events.Log:
+    fields = frame.get("fields")
+    return events.Log(
+        level=frame["level"] if frame["level"] in LEVELS else "info",
+        message=str(frame["message"])[:TEXT_LIMIT],
+        fields=fields if isinstance(fields, dict) else {},
+    )
+
+
 def _error(frame: Mapping[str, Any], numbers: Mapping[int, int]) -> events.Error:
     line, number = frame.get("line"), frame.get("cell")
     ename = str(frame["ename"])[:200]
@@ -98,6 +109,12 @@ def _error(frame: Mapping[str, Any], numbers: Mapping[int, int]) -> events.Error
         cell=numbers.get(number) if isinstance(number, int) else None,
         line=line if isinstance(line, int) else None,
     )
+
+
+def reason(error: events.Error) -> str:
+    """Why a run failed: the code of a refused result, else the exception in one line."""
+    first = error.evalue.partition("\n")[0][:500]
+    return REFUSED.get(error.ename) or (f"{error.ename}: {first}" if first else error.ename)
 
 
 def explained(ename: str, evalue: str) -> str:

@@ -21,7 +21,7 @@ from djsci.guest.requests import HandlerRequest
 from . import tree
 from .base import Engine, Limits, Stop
 from .cells import Cells, Failed
-from .frames import Frames
+from .frames import Frames, reason
 from .pool import NATIVE, Pool
 from .provisioner import StartFailed, Unit
 
@@ -141,11 +141,11 @@ class Execution:
         try:
             await self._cells()
         except Failed as failed:
-            return "failed", str(failed)[:1000]
+            return "failed", str(failed)
         except DeadKernelError:
             return "crashed", self.unit.exit_text()
         if self.frames.error is not None:
-            return "failed", self.frames.code or self.frames.error.ename
+            return "failed", reason(self.frames.error)
         if self.unit.is_guest and not self.frames.is_done:
             return "crashed", "the guest ended without saying so"
         return "succeeded", ""
@@ -161,8 +161,14 @@ class Execution:
             await cells.hidden(CALL.format("begin"), buffers=self._buffers())
         if source.kind == "ipynb":
             await self._notebook(cells)
-        if is_guest and self.frames.error is None:
+        self._go_on()
+        if is_guest:
             await cells.hidden(AWAIT.format("finish"), is_last=True)
+
+    def _go_on(self) -> None:
+        """Nothing new begins once the run is to stop, whatever the code made of the interrupt."""
+        if self._verdict is not None:
+            raise Failed("stopped")
 
     async def _notebook(self, cells: Cells) -> None:
         source = self.source
@@ -171,6 +177,7 @@ class Execution:
         if wants and not tagged:
             await cells.hidden(CALL.format("parameters"))
         for cell in source.cells:
+            self._go_on()
             await cells.run(cell)
             if wants and tagged and cell.index == tagged[0]:
                 await cells.hidden(CALL.format("parameters"))

@@ -21,10 +21,10 @@ import threading
 import time
 from typing import Any, ClassVar
 
-import zmq
 from ipykernel.iostream import OutStream
 from ipykernel.kernelapp import IPKernelApp
 from traitlets.config import Config
+from zmq.constants import SocketOption, SocketType
 
 WAITING = 32  # messages that wait on each side of the iopub connection
 PENDING = 1 << 20  # characters printed but not sent; then `print` waits
@@ -163,8 +163,8 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
     """ipykernel's application on our streams, with an iopub socket that never drops."""
 
     def _bind_socket(self, s: Any, port: int) -> Any:
-        if s.type == zmq.SocketType.XPUB:
-            s.setsockopt(zmq.SocketOption.XPUB_NODROP, 1)
+        if s.type == SocketType.XPUB:
+            s.setsockopt(SocketOption.XPUB_NODROP, 1)
             s.sndhwm = WAITING
         return super()._bind_socket(s, port)
 

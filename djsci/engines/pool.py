@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import zmq.asyncio
+from zmq.constants import SocketOption
 
 from .bundle import write_guest
 from .provisioner import StartFailed, Unit, make_folder
@@ -58,8 +59,8 @@ class Pool:
             self._aside = ThreadPoolExecutor(1, thread_name_prefix="djsci-pool")
             self._context = zmq.asyncio.Context()
             # Bounded: a slow reader fills these, then the kernel's `print` waits.
-            self._context.setsockopt(zmq.SocketOption.RCVHWM, 32)
-            self._context.setsockopt(zmq.SocketOption.RECONNECT_IVL, -1)
+            self._context.setsockopt(SocketOption.RCVHWM, 32)
+            self._context.setsockopt(SocketOption.RECONNECT_IVL, -1)
         self._is_closed = False
         self.refill()
 

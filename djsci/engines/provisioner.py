@@ -5,14 +5,16 @@ import contextlib
 import os
 import resource
 import secrets
+import select
 import signal
 import stat
+import subprocess
 import tempfile
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty
-from typing import Any
+from typing import Any, cast
 
 import zmq
 import zmq.asyncio
@@ -95,7 +97,11 @@ class Unit:
 
     @property
     def is_alive(self) -> bool:
-        return self.pid > 0 and not self.died.done()
+        if self._pidfd is None:
+            return False
+        poller = select.poll()
+        poller.register(self._pidfd, select.POLLIN)
+        return not poller.poll(0)  # asked now: the loop may not have heard of the death yet
 
     @property
     def client(self) -> AsyncKernelClient:
@@ -229,9 +235,7 @@ class Unit:
 
     def exit_text(self) -> str:
         """How the process ended: `exit 9` or `signal 11 (SIGSEGV)`."""
-        provisioner = self.manager.provisioner
-        process = getattr(provisioner, "process", None)
-        code = process.poll() if process is not None else None
+        code = self._process.poll()
         if code is None:
             return "the kernel is gone"
         if code >= 0:
@@ -243,7 +247,17 @@ class Unit:
 
     def kill(self) -> bool:
         """SIGKILL everything that the unit started; True when none is left."""
-        return self.pid == 0 or tree.kill(self.pid, self.mark)
+        if self.pid == 0:
+            return True
+        is_gone = tree.kill(self.pid, self.mark)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)  # its threads may outlive its first one by a moment
+            return is_gone
+        return False
+
+    @property
+    def _process(self) -> subprocess.Popen[bytes]:
+        return cast("subprocess.Popen[bytes]", self.manager.provisioner.process)
 
     def close(self) -> bool:
         """Kill the tree, then give back sockets and descriptors; True when none is left."""
@@ -252,8 +266,6 @@ class Unit:
             for name in CHANNELS:
                 getattr(self._client, f"{name}_channel").stop()
             self._client = None
-        if self.pid and is_gone:
-            self.exit_text()  # reaps
         self._on_death()
         self.manager.cleanup_connection_file()
         return is_gone

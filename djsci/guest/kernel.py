@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import tornado
 import zmq
 from IPython import get_ipython
 
-from . import call, results
+from . import api, call, results
 from .requests import HandlerRequest
 
 MIME = "application/vnd.djsci.frame+json"
@@ -39,12 +40,20 @@ class Run:
         self.entry = self.folder / head["entry"]
         self.pid = os.getpid()
         self.value: Any = None
+        self.given: dict[str, Any] | None = None  # the frame of what djsci.result() was given
         self.threads = set(threading.enumerate())
 
     def send(self, frame: dict[str, Any]) -> None:
         """Publish a frame; what was printed before it goes out first."""
         text = json.dumps({**frame, "nonce": self.head["nonce"]})
         self.publisher.publish({MIME: text})
+
+    def give(self, value: Any) -> None:
+        """Take what `djsci.result(value)` was given. Raises an error named as in a run's end."""
+        try:
+            self.given = call.result_frame(value, limit=self.head["result_limit"])
+        except results.ResultRefused as refused:
+            raise type(refused.ename, (ValueError,), {})(str(refused)) from None
 
 
 LEFTOVERS = 1.0  # seconds that threads and tasks get after the handler has returned
@@ -62,6 +71,7 @@ _runs: list[Run] = []
 
 def warm(preload: Sequence[str]) -> None:
     """Import what most runs import, before there is a run."""
+    warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm falls back to text
     for name in preload:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
@@ -80,8 +90,30 @@ def begin() -> None:
     sys.path[:] = [path for path in sys.path if path not in ("", str(run.folder))]
     sys.path.append(str(run.folder))  # last: a companion shadows nothing
     run.shell.user_ns["__file__"] = str(run.entry)
+    api.install(
+        api.Channel(
+            send=run.send,
+            request=run.request,
+            on_result=None if run.head["has_handler"] else run.give,
+        )
+    )
+    run.shell.kernel._cancel_on_sigint = _cancel_on_sigint
     run.shell.events.register("post_run_cell", _keep_value)
     run.shell.events.register("post_execute", _end_copy)
+
+
+@contextlib.contextmanager
+def _cancel_on_sigint(future: asyncio.Future[Any]) -> Iterator[None]:
+    """While a cell awaits, SIGINT cancels it. ipykernel's own does not wake the loop."""
+    loop = asyncio.get_running_loop()
+    former = signal.signal(
+        signal.SIGINT,
+        lambda *_: None if future.done() else loop.call_soon_threadsafe(future.cancel),
+    )
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, former)
 
 
 def _keep_value(outcome: Any) -> None:
@@ -156,13 +188,14 @@ def _exit(code: Any = None) -> None:
 
 
 def _give_value(run: Run) -> None:
-    """A notebook without a handler: the value of its last cell, if that is JSON."""
-    limit = run.head["result_limit"]
-    try:
-        text = results.encode(run.value, limit=limit)
-    except results.ResultRefused:
-        text = "null"
-    run.send({"type": "result", "value": text, "http": None})
+    """A notebook without a handler: what it gave, else its last cell's value if that is JSON."""
+    frame = run.given
+    if frame is None:
+        try:
+            frame = call.result_frame(run.value, limit=run.head["result_limit"])
+        except results.ResultRefused:
+            frame = call.result_frame(None, limit=4)
+    run.send(frame)
 
 
 def _error(run: Run, error: BaseException) -> dict[str, Any]:
@@ -172,7 +205,7 @@ def _error(run: Run, error: BaseException) -> dict[str, Any]:
         entry = getattr(run.shell.compile, "_filename_map", {})
     frame = call.describe(error, entry=entry)
     if isinstance(error, results.ResultRefused):
-        frame |= {"ename": error.ename, "code": error.code}
+        frame["ename"] = error.ename
     return frame
 
 
