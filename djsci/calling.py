@@ -1,0 +1,219 @@
+"""An HTTP request that runs a file: who asks, with what, and the run that comes of it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.middleware.csrf import CsrfViewMiddleware, get_token
+from django.shortcuts import render
+from django.utils.http import content_disposition_header
+
+from . import conf, problems, runs, uploads
+from .access import permissions
+from .access import requests as access
+from .access.callers import Caller
+from .access.database import in_database, in_files
+from .core import requests, schema
+from .core.errors import BadParameters, BadRequest, NotAuthenticated, TooLarge
+from .guest.requests import HandlerRequest
+from .models import PrivateFile
+
+_CSRF_FIELD = "csrfmiddlewaretoken"
+_MESSAGES_COOKIE = "messages"
+OVERHEAD = 1 << 20  # what a form adds to the files that it carries
+_WAIT = re.compile(r'\bwait\s*=\s*"?(\d{1,9})"?\s*(?:;|$)', re.IGNORECASE)
+MOST_WAIT = 300
+_ASK_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+async def identify(request: HttpRequest, *, is_unsafe: bool) -> tuple[Caller, bool]:
+    """Who calls, and whether a person must first be asked; `is_unsafe`: runs or changes.
+
+    Raises `NotAuthenticated` for a bad token, `BadRequest` for one in the URL, `Forbidden` for a
+    forged or foreign request.
+    """
+    if is_unsafe:
+        await read_body(request, most=conf.get("UPLOAD_LIMIT") + OVERHEAD)
+
+    def look_up() -> tuple[Caller, bool]:
+        caller = access.caller_of(request)
+        verdict = access.guard(request, caller, runs_or_changes=is_unsafe)
+        return caller, verdict == "ask"
+
+    return await in_database(look_up)
+
+
+async def signed_in(request: HttpRequest, *, is_unsafe: bool = False) -> Caller:
+    """Who calls; strangers are refused by `NotAuthenticated`."""
+    caller, _ = await identify(request, is_unsafe=is_unsafe)
+    if not caller.is_authenticated:
+        raise NotAuthenticated
+    return caller
+
+
+async def read_body(request: HttpRequest, *, most: int) -> bytes:
+    """The body, at most `most` bytes of it; Django's own lower cap for memory is not asked."""
+    if not hasattr(request, "_body"):
+        if request._read_started:  # type: ignore[attr-defined]
+            return b""  # a middleware has parsed it: what it held is in POST and FILES
+        body = await in_files(request.read, most + 1)
+        if len(body) > most:
+            raise TooLarge(f"The body has more than {most} bytes.")
+        request._body = body
+    return request.body
+
+
+async def start(
+    request: HttpRequest, ref: str, *, caller: Caller, trigger: str, rest: str | None = None
+) -> str:
+    """Start a run of the file whose request is this one; the run's id. `rest`: its `path_info`."""
+    body = await read_body(request, most=conf.get("UPLOAD_LIMIT") + OVERHEAD)
+    handed = await in_files(_handed, request, body, rest)
+    started = await runs.start(
+        ref,
+        caller=caller,
+        trigger=trigger,
+        request=handed,
+        text_parameters=_text_parameters(request),
+        parameters=_json_parameters(request, body),
+    )
+    return started.run_id
+
+
+def _handed(request: HttpRequest, body: bytes, rest: str | None) -> HandlerRequest:
+    """The plain values of a Django request; what must stay here is taken out by `core`."""
+    return requests.build(
+        method=request.method or "GET",
+        path=request.path,
+        path_info=request.path_info if rest is None else rest,
+        query=request.META.get("QUERY_STRING", ""),
+        headers=dict(request.headers),
+        cookies=request.COOKIES,
+        body=body,
+        content_type=request.META.get("CONTENT_TYPE", ""),
+        post=[(key, value) for key, values in _form(request).items() for value in values],
+        files=list(_files(request)),
+        meta=request.META,
+        dropped_cookies=(
+            settings.SESSION_COOKIE_NAME,
+            settings.CSRF_COOKIE_NAME,
+            _MESSAGES_COOKIE,
+        ),
+    )
+
+
+def _form(request: HttpRequest) -> dict[str, list[str]]:
+    """The form without what our own page put in."""
+    return {key: values for key, values in request.POST.lists() if key != _CSRF_FIELD}
+
+
+def _files(request: HttpRequest) -> Iterator[tuple[str, requests.UploadedFile]]:
+    for field, parts in request.FILES.lists():
+        for part in parts:
+            yield (
+                field,
+                requests.UploadedFile(
+                    name=part.name or "",
+                    content_type=part.content_type or "",
+                    content=part.read(),
+                ),
+            )
+
+
+def _text_parameters(request: HttpRequest) -> dict[str, list[str]]:
+    """Query, then form: the later wins."""
+    return {**dict(request.GET.lists()), **_form(request)}
+
+
+def _json_parameters(request: HttpRequest, body: bytes) -> dict[str, Any] | None:
+    kind = request.content_type or ""
+    if not body or not (kind == "application/json" or kind.endswith("+json")):
+        return None
+    value = strict_json(body)
+    return value if isinstance(value, dict) else None
+
+
+def strict_json(body: bytes) -> Any:
+    """The value of a JSON body. Raises `BadRequest`; `BadParameters` for what cannot be kept."""
+    try:
+        return schema.parse_json(body)
+    except BadRequest as error:
+        if not error.errors:
+            raise
+        fields = [
+            {**item, "field": str(item["field"]).removeprefix("parameters.")}
+            for item in error.errors
+        ]
+        raise BadParameters(error.detail, errors=fields) from error
+
+
+def preferred_wait(request: HttpRequest) -> int | None:
+    """The seconds of `Prefer: wait=N`; None when there is no usable one."""
+    for preference in request.headers.get("Prefer", "").split(","):
+        found = _WAIT.match(preference.strip())
+        if found and int(found[1]) <= MOST_WAIT:
+            return int(found[1])
+    return None
+
+
+async def ask(request: HttpRequest, ref: str, *, caller: Caller) -> HttpResponse:
+    """The page that asks before a link from elsewhere runs something. Raises `NotFound`."""
+
+    def look_up() -> str:
+        file = uploads.find(ref)
+        permissions.require_run(caller, file)
+        return str(file)
+
+    name = await in_database(look_up)
+    answer = render(
+        request,
+        "djsci/run_this.html",
+        {
+            "name": name,
+            "parameters": [(key, value) for key, values in request.GET.lists() for value in values],
+            "action": request.get_full_path(),
+            "csrf": get_token(request),
+        },
+    )
+    answer["Content-Security-Policy"] = _ASK_POLICY
+    answer["X-Frame-Options"] = "DENY"
+    answer["Cache-Control"] = "no-store"
+    # Where the middleware is not installed the cookie must be set all the same.
+    CsrfViewMiddleware(lambda _: answer).process_response(request, answer)
+    return answer
+
+
+def attachment(content: bytes, name: str) -> HttpResponse:
+    """Bytes to be saved, never shown: nothing in them may act as a page of ours."""
+    answer = HttpResponse(content, content_type="application/octet-stream")
+    disposition = content_disposition_header(as_attachment=True, filename=name)
+    answer["Content-Disposition"] = disposition or "attachment"
+    answer["Content-Security-Policy"] = "sandbox; default-src 'none'; frame-ancestors 'none'"
+    answer["Cache-Control"] = "private, no-cache"
+    return answer
+
+
+async def bare_result(run: runs.RunView, *, caller: Caller) -> HttpResponse:
+    """A run's JSON value as the worker encoded it, or the problem that it ended with."""
+    if run.state != "succeeded":
+        return await failed(run, caller=caller)
+    answer = HttpResponse(await runs.result_text(run), content_type="application/json")
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+async def failed(run: runs.RunView, *, caller: Caller) -> HttpResponse:
+    """The problem of a run that did not succeed; its traceback for those who read the source."""
+    may_read = await in_database(reads_source, caller, run.file_id)
+    return problems.as_response(problems.outcome(run, with_traceback=may_read))
+
+
+def reads_source(caller: Caller, file_id: str) -> bool:
+    """Whether the caller may read the file's source, and so its tracebacks."""
+    file = PrivateFile.objects.filter(pk=file_id).first()
+    return file is not None and permissions.may_read(caller, file)

@@ -1,0 +1,50 @@
+"""All URLs: append the list `djsci_urls` to a project's `urlpatterns`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.urls import URLPattern, path, re_path
+
+from . import surface, views
+from .web import api, health, pages
+from .web.calls import call
+
+View = Callable[..., Any]
+
+
+def _both(route: str, view: View, name: str | None = None) -> list[URLPattern]:
+    """A route with the final slash, which has the name, and without it."""
+    return [path(f"{route}/", view, name=name), path(route, view)]
+
+
+def _api() -> list[URLPattern]:
+    views = api.patterns()
+    return [
+        pattern
+        for route, view in views.items()
+        for pattern in _both(f"djsci/api/v1/{route}".rstrip("/"), view)
+    ]
+
+
+djsci_urls: list[URLPattern] = [
+    *_both("djsci", views.api_root, "api_root"),
+    *_both("djsci/sync_py/<str:name_id>", views.sync_py, "sync_py"),
+    *_both("djsci/sync_ipynb/<str:name_id>", views.sync_ipynb, "sync_ipynb"),
+    re_path(r"^private_files/(?P<path>.*)\Z", views.private_files),
+    *_both("djsci/call/<str:name_id>", call, "djsci_call"),
+    path("djsci/call/<str:name_id>/<path:path>", call),
+    *_both("djsci/api/v1/openapi.json", api.openapi, "djsci_openapi"),
+    *_both("djsci/api/v1/docs", api.docs, "djsci_docs"),
+    *_api(),
+    *_both("djsci/health/live", health.live, "djsci_live"),
+    *_both("djsci/health/ready", health.ready, "djsci_ready"),
+    *_both("djsci/metrics", health.metrics, "djsci_metrics"),
+    *_both("djsci/console", pages.catalogue, "djsci_console"),
+    *_both("djsci/console/files/<str:name_id>", pages.file_page, "djsci_file"),
+    *_both("djsci/console/files/<str:name_id>/run", pages.file_run, "djsci_file_run"),
+    *_both("djsci/console/runs", pages.history, "djsci_runs"),
+    *_both("djsci/console/runs/<str:run_id>", pages.run_page, "djsci_run"),
+    *_both("djsci/console/runs/<str:run_id>/cancel", pages.run_cancel, "djsci_run_cancel"),
+    *_both("djsci/console/runs/<str:run_id>/log.txt", pages.run_log, "djsci_run_log"),
+    re_path(r"^djsci/[\s\S]*\Z", surface.unknown),
+]

@@ -1,0 +1,281 @@
+"""A run's events over HTTP: JSON pages, Server-Sent Events, one line an event."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+from typing import Literal, TypeVar
+
+from django.core.handlers.asgi import ASGIRequest
+from django.db import DatabaseError, close_old_connections
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+
+from djsci import conf, runs, surface
+from djsci.access.database import in_database
+from djsci.core.errors import DjsciError, NoCapacity
+from djsci.runs import lines, log, streams
+
+logger = logging.getLogger("djsci.streams")
+
+Answer = TypeVar("Answer", bound=HttpResponseBase)
+Form = Literal["json", "sse", "ndjson"]
+TYPES: dict[str, Form] = {
+    "application/json": "json",
+    "text/event-stream": "sse",
+    "application/x-ndjson": "ndjson",
+}
+HEADERS = {
+    "Cache-Control": "no-store, no-transform",
+    "X-Accel-Buffering": "no",
+    "Content-Encoding": "identity",  # else GZipMiddleware holds the stream back
+}
+_RETRY = b"retry: 1000\n\n"
+_BLOCKING = BoundedSemaphore(4)  # streams that hold a thread of a WSGI server each
+
+
+def wanted_form(request: HttpRequest) -> Form:
+    """What `Accept` asks for; JSON when it asks for nothing that there is."""
+    chosen = request.get_preferred_type(list(TYPES))
+    return TYPES.get(chosen or "", "json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One reader of a run: from where, in which form, and what it may see.
+
+    `allowed` is asked again and again; the stream ends when it says no. `prefix` is put before
+    each id of Server-Sent Events.
+    """
+
+    run_id: str
+    after: int
+    form: Form
+    with_traceback: bool
+    allowed: Callable[[], bool]
+    user_id: object
+    prefix: str = ""
+
+    def public(self, page: log.Page) -> list[str]:
+        """The page's lines as this reader may see them."""
+        return [
+            lines.public(line, run_id=self.run_id, with_traceback=self.with_traceback)
+            for line in page.lines
+        ]
+
+    def encode(self, page: log.Page) -> bytes:
+        """One write for all events of a page."""
+        texts = self.public(page)
+        if self.form == "ndjson":
+            return "".join(f"{text}\n" for text in texts).encode()
+        numbered = enumerate(texts, page.first)
+        return "".join(
+            f"id: {self.prefix}{seq}\ndata: {text}\n\n" for seq, text in numbered
+        ).encode()
+
+    @property
+    def heartbeat(self) -> bytes:
+        """What is said in silence: nothing where every line is an event."""
+        return b": hb\n\n" if self.form == "sse" else b""
+
+    def cut(self, after: int) -> bytes:
+        """What closes a stream that its cap has cut; an EventSource comes back by its last id."""
+        return f'{{"type":"next","after":{after}}}\n'.encode() if self.form == "ndjson" else b""
+
+
+async def json_page(reading: Reading, *, wait: float) -> HttpResponse:
+    """The next page as JSON; with `wait` it comes at the first event or after so many seconds."""
+    page = await runs.page(reading.run_id, after=reading.after)
+    if not page.lines and not page.is_ended and wait > 0:
+        await surface.release_connections()
+        await runs.wait_news(reading.run_id, after=reading.after, wait=wait)
+        page = await runs.page(reading.run_id, after=reading.after)
+    events = ",".join(reading.public(page))
+    ended = "true" if page.is_last else "false"
+    body = f'{{"events":[{events}],"after":{page.last},"ended":{ended}}}'
+    answer = HttpResponse(body, content_type="application/json")
+    answer["Cache-Control"] = "no-store"
+    return answer
+
+
+async def stream(request: HttpRequest, reading: Reading) -> HttpResponseBase:
+    """The events as they happen; 204 once the run has ended and nothing is left.
+
+    Raises `BadRequest` beyond the head, `Pruned`, `NotFound`, `LimitReached`, `NoCapacity`.
+    """
+    page = await runs.page(reading.run_id, after=reading.after, events=1)
+    if page.is_last and not page.lines:
+        return HttpResponse(status=204)
+    if surface.is_head(request):
+        return _with_headers(HttpResponse(content_type=_content_type(reading.form)))
+    place = streams.open_stream(reading.user_id, reading.run_id)
+    await surface.release_connections()
+    if isinstance(request, ASGIRequest):
+        answer = _answer(reading, _follow(reading))
+        return _closing(answer, place.close)
+    if not _BLOCKING.acquire(blocking=False):
+        place.close()
+        raise NoCapacity("All streams of this server are taken; ask for JSON pages.")
+    answer = _answer(reading, _follow_blocking(reading))
+    return _closing(answer, _BLOCKING.release, place.close)
+
+
+def _answer(
+    reading: Reading, content: AsyncGenerator[bytes, None] | Iterator[bytes]
+) -> StreamingHttpResponse:
+    return _with_headers(StreamingHttpResponse(content, content_type=_content_type(reading.form)))
+
+
+def _closing(answer: StreamingHttpResponse, *closers: Callable[[], None]) -> StreamingHttpResponse:
+    """Have these called when the server is done with the answer, even if it never began it."""
+    answer._resource_closers.extend(closers)  # type: ignore[attr-defined]
+    return answer
+
+
+def _with_headers(answer: Answer) -> Answer:
+    for name, value in HEADERS.items():
+        answer[name] = value
+    return answer
+
+
+def _content_type(form: Form) -> str:
+    return next(f"{name}; charset=utf-8" for name, kind in TYPES.items() if kind == form)
+
+
+class Budget:
+    """What one response may still send: bytes and seconds."""
+
+    def __init__(self) -> None:
+        self._bytes = conf.intervals.socket_bytes
+        self._until = time.monotonic() + conf.intervals.stream_age
+        self._recheck = time.monotonic() + conf.intervals.recheck
+
+    def is_spent_by(self, size: int) -> bool:
+        """Whether nothing may follow these `size` bytes."""
+        self._bytes -= size
+        return self._bytes <= 0 or time.monotonic() >= self._until
+
+    @property
+    def is_check_due(self) -> bool:
+        """Whether the reader's right is to be asked again; the clock starts anew."""
+        if time.monotonic() < self._recheck:
+            return False
+        self._recheck = time.monotonic() + conf.intervals.recheck
+        return True
+
+    @property
+    def pause(self) -> float:
+        """Seconds until something is due."""
+        now = time.monotonic()
+        return max(0.0, min(conf.intervals.head, self._recheck - now, self._until - now))
+
+
+async def _follow(reading: Reading) -> AsyncGenerator[bytes, None]:
+    """The stream's bytes, until the end of the run, of the budget, or of the reader's right."""
+    after, budget = reading.after, Budget()
+    try:
+        if reading.form == "sse":
+            yield _RETRY
+        async with (
+            aclosing(runs.follow(reading.run_id, after=after)) as pages,
+            aclosing(_paced(pages, budget)) as paced,
+        ):
+            async for page in paced:
+                if budget.is_check_due and not await in_database(reading.allowed):
+                    return
+                data = reading.encode(page) if page else reading.heartbeat
+                if data:
+                    with _given_up_when_stuck():
+                        yield data
+                after = page.last if page else after
+                if page and page.is_last:
+                    return
+                if budget.is_spent_by(len(data)):
+                    break
+        if cut := reading.cut(after):
+            yield cut
+    except (DjsciError, DatabaseError) as error:
+        logger.info("a stream of run %s broke: %s", reading.run_id, type(error).__name__)
+
+
+async def _paced(
+    pages: AsyncGenerator[runs.Page, None], budget: Budget
+) -> AsyncGenerator[runs.Page | None, None]:
+    """The pages as they come; None whenever something else is due."""
+    coming: asyncio.Task[runs.Page] | None = None
+    try:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(pages))
+            done, _ = await asyncio.wait({coming}, timeout=budget.pause)
+            if not done:
+                yield None
+                continue
+            page, coming = coming, None
+            try:
+                yield page.result()
+            except StopAsyncIteration:
+                return
+    finally:
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+
+
+@contextmanager
+def _given_up_when_stuck() -> Iterator[None]:
+    """End the response when its peer takes nothing for too long."""
+    task = asyncio.current_task()
+    if task is None:
+        yield
+        return
+    timer = asyncio.get_running_loop().call_later(conf.intervals.send_blocked, task.cancel)
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _follow_blocking(reading: Reading) -> Iterator[bytes]:
+    """The same for a WSGI server, which has no loop: the log is asked four times a second."""
+    after, budget, spoken = reading.after, Budget(), time.monotonic()
+    if reading.form == "sse":
+        yield _RETRY
+    while True:
+        page = _read_now(reading, after)
+        if page is None or (budget.is_check_due and not _still_allowed(reading)):
+            return
+        data = reading.encode(page)
+        if not data and time.monotonic() - spoken >= conf.intervals.head:
+            data = reading.heartbeat
+        if data:
+            yield data
+            spoken = time.monotonic()
+        after = page.last
+        if page.is_last:
+            return
+        if budget.is_spent_by(len(data)):
+            yield reading.cut(after)
+            return
+        if not page.lines:
+            time.sleep(conf.intervals.poll_remote)
+
+
+def _read_now(reading: Reading, after: int) -> runs.Page | None:
+    """A page on a connection that is given back at once; None when there is no reading on."""
+    try:
+        return log.read(reading.run_id, after=after)
+    except (DjsciError, DatabaseError) as error:
+        logger.info("a stream of run %s broke: %s", reading.run_id, type(error).__name__)
+        return None
+    finally:
+        close_old_connections()
+
+
+def _still_allowed(reading: Reading) -> bool:
+    try:
+        return reading.allowed()
+    finally:
+        close_old_connections()
