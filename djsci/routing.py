@@ -22,14 +22,15 @@ websocket_urlpatterns = [
 ]
 
 
-async def refuse(scope: Any, receive: Any, send: Any) -> None:
+async def _refuse(scope: Any, receive: Any, send: Any) -> None:
     """Answer a socket to nowhere by 403: without a route Channels would raise."""
     await send({"type": "websocket.close"})
 
 
 def application(django_application: Application) -> Application:
     """The ASGI application of a project that has nothing but djsci's sockets."""
-    sockets = URLRouter([*websocket_urlpatterns, re_path(r"", refuse)])
+    elsewhere: Any = _refuse
+    sockets = URLRouter([*websocket_urlpatterns, re_path(r"", elsewhere)])
     router = ProtocolTypeRouter({"http": BodyCap(django_application), "websocket": sockets})
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:

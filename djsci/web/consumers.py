@@ -100,7 +100,7 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
             problem = problems.translated(error)
             with suppress(Gone):
                 words = incoming.error_frame(problem)
-                await self._pump.close(incoming.close_code(problem), **words)
+                await self._pump.close(incoming.close_code(problem), words)
 
     async def _converse(self, caller: Caller) -> None:
         if draining.is_draining():
@@ -108,9 +108,9 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
         with draining.listening(self._on_drain), streams.opened(caller.user.pk) as self._place:
             after = await self._open(caller)
             beat = conf.intervals.head
-            await self._pump.say(
-                type="hello", v=1, head=self._head, heartbeat=int(beat) if beat >= 1 else beat
-            )
+            heartbeat = int(beat) if beat == int(beat) else beat
+            hello = {"type": "hello", "v": 1, "head": self._head, "heartbeat": heartbeat}
+            await self._pump.say(hello)
             await _first(
                 self._follow(after),
                 self._obey(),
@@ -157,7 +157,7 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
                 case incoming.Cancel(force=force):
                     await self._cancel(force=force)
                 case incoming.Ping():
-                    await self._pump.say(type="head", seq=self._head)
+                    await self._pump.say({"type": "head", "seq": self._head})
 
     async def _cancel(self, *, force: bool) -> None:
         caller = await in_database(self._check)
@@ -167,13 +167,13 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
             await in_database(_require_cancel, caller, self._run.result())
             await runs.cancel(self._run.result(), force=force)
         except DjsciError as error:
-            await self._pump.say(**incoming.error_frame(error))
+            await self._pump.say(incoming.error_frame(error))
 
     async def _beat(self) -> None:
         while True:
             silence = time.monotonic() - self._pump.spoke
             if silence >= conf.intervals.head:
-                await self._pump.say(type="head", seq=self._head)
+                await self._pump.say({"type": "head", "seq": self._head})
                 silence = 0.0
             await asyncio.sleep(conf.intervals.head - silence)
 
@@ -249,7 +249,7 @@ class CallConsumer(RunSocket):
             self._file_id, caller=caller, trigger="socket", key=command.key, **call
         )
         self._place.join(started.run_id)
-        await self._pump.say(type="started", run=started.run_id)
+        await self._pump.say({"type": "started", "run": started.run_id})
         self._run.set_result(started.run_id)
 
 

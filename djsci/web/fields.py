@@ -66,7 +66,8 @@ def _field(
 ) -> Field:
     branches = [each for each in wanted.get("anyOf", [wanted]) if each.get("type") != "null"]
     kind = _kind(branches)
-    value, options = _text(wanted.get("default"), kind), ()
+    value = _text(wanted.get("default"), kind)
+    options: tuple[str, ...] = ()
     if kind == "select":
         options = tuple(_option(each) for each in branches[0]["enum"])
     if typed is not None:

@@ -4,6 +4,7 @@ import ipaddress
 import json
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.clickjacking import xframe_options_exempt
@@ -86,9 +87,9 @@ def _is_framed(request: HttpRequest) -> bool:
 
 
 def _is_trustworthy(request: HttpRequest) -> bool:
-    host = request.get_host().rpartition(":")[0] or request.get_host()
+    host = urlsplit(f"//{request.get_host()}").hostname or ""
     try:
-        is_loopback = ipaddress.ip_address(host.strip("[]")).is_loopback
+        is_loopback = ipaddress.ip_address(host).is_loopback
     except ValueError:
         is_loopback = host == "localhost" or host.endswith(".localhost")
     return request.is_secure() or is_loopback
@@ -100,8 +101,8 @@ def display(run_id: str, seq: int) -> dict[str, Any]:
         page = log.read(run_id, after=seq - 1, events=1)
     except DjsciError as error:
         raise NotFound from error
-    event = json.loads(page.lines[0]) if page.lines else {"type": ""}
-    if event["type"] not in DISPLAYS:
+    event: dict[str, Any] = json.loads(page.lines[0]) if page.lines else {}
+    if event.get("type") not in DISPLAYS:
         raise NotFound
     data: dict[str, Any] = event["data"]
     return data

@@ -67,12 +67,12 @@ class Pump:
                 self.last = frame.last
         await asyncio.sleep(0)
 
-    async def say(self, **frame: Any) -> None:
+    async def say(self, frame: dict[str, Any]) -> None:
         """Send any other frame."""
         async with self._turn:
             await self._put(dumps(frame))
 
-    async def close(self, code: int, **words: Any) -> None:
+    async def close(self, code: int, words: dict[str, Any] | None = None) -> None:
         """Say the last words, if any, and close; whatever others try to send is dropped."""
         async with self._turn:
             await self._finish(code, words)
@@ -82,7 +82,7 @@ class Pump:
         async with self._turn:
             await self._finish(1000, {"type": "next", "after": self.last})
 
-    async def _finish(self, code: int, words: dict[str, Any]) -> None:
+    async def _finish(self, code: int, words: dict[str, Any] | None) -> None:
         if self._is_over:
             return
         if words:
