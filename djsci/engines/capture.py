@@ -113,9 +113,18 @@ class _Capture:
             while not self._users and self._undo:
                 self._undo.pop()()
 
-    def _install(self) -> None:
+    def stand_in(self) -> None:
+        """Take the streams again where somebody has put others since."""
+        with self._lock:
+            self._take_streams()
+
+    def _take_streams(self) -> None:
         for name in ("stdout", "stderr"):
-            self._replace(sys, name, Proxy(name, getattr(sys, name)))  # type: ignore[arg-type]
+            if not isinstance(getattr(sys, name), Proxy):
+                self._replace(sys, name, Proxy(name, getattr(sys, name)))  # type: ignore[arg-type]
+
+    def _install(self) -> None:
+        self._take_streams()
         self._replace(threading.Thread, "start", _start(threading.Thread.start))
         self._replace(ThreadPoolExecutor, "submit", _submit(ThreadPoolExecutor.submit))
 

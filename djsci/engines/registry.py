@@ -1,4 +1,4 @@
-"""Which engine runs a version here, and the engines of this process. The only engine module with Django."""
+"""Which engine runs a version, and this process's engines: the one engine module with Django."""
 
 from collections.abc import Callable
 

@@ -163,6 +163,7 @@ class ThreadEngine(Engine):
     def _start(self, execution: _Execution) -> None:
         """A thread of its own, and a daemon: one that never returns does not keep the process."""
         loop = asyncio.get_running_loop()
+        capture.stand_in()
 
         def work() -> None:
             try:

@@ -75,7 +75,9 @@ async def start(
         raise Draining
     file, version = await in_database(_look_up, file_id, caller)
     source = await in_files(uploads.source, version)
-    checked = _check(source, parameters or {}, text_parameters, is_strict=request is None)
+    checked = await in_files(
+        _check, source, parameters or {}, text_parameters, is_strict=request is None
+    )
     if request is None:
         request = requests.from_parameters(
             checked, user=_user(caller), path=f"/djsci/call/{file_id}/"
@@ -115,7 +117,7 @@ def _check(
     is_strict: bool,
 ) -> dict[str, Any]:
     values = {**schema.from_text(source.parameters, text or {}), **parameters}
-    return schema.validate(source.parameters, values, is_strict=is_strict)
+    return schema.validate(source.parameters, values, is_text=False, is_strict=is_strict)
 
 
 def _user(caller: Caller) -> User:

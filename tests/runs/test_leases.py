@@ -26,7 +26,13 @@ def make_run(make_file: MakeFile, user: Any) -> Callable[..., Run]:
 
     def make(**columns: Any) -> Run:
         file = PrivateFile.objects.first() or make_file("def djsci_handler(request): return 1")
-        defaults = {"trigger": "api", "timeout": 60, "memory": 1, "created": timezone.now()}
+        defaults = {
+            "trigger": "api",
+            "timeout": 60,
+            "memory": 1,
+            "starts": 1,
+            "created": timezone.now(),
+        }
         run = Run.objects.create(
             file=file,
             version=file.version,
