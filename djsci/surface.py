@@ -93,6 +93,7 @@ def is_head(request: HttpRequest) -> bool:
 def without_content(allowed: Iterable[str]) -> HttpResponse:
     """204 with `Allow`: the answer to HEAD and OPTIONS where nothing may run."""
     answer = HttpResponse(status=204)
+    del answer["Content-Type"]
     answer["Allow"] = _allow(allowed)
     return answer
 

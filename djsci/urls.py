@@ -6,7 +6,7 @@ from typing import Any
 from django.urls import URLPattern, path, re_path
 
 from . import surface, views
-from .web import api, health, pages
+from .web import api, frames, health, pages
 from .web.calls import call
 
 View = Callable[..., Any]
@@ -35,6 +35,11 @@ djsci_urls: list[URLPattern] = [
     path("djsci/call/<str:name_id>/<path:path>", call),
     *_both("djsci/api/v1/openapi.json", api.openapi, "djsci_openapi"),
     *_both("djsci/api/v1/docs", api.docs, "djsci_docs"),
+    *_both(
+        "djsci/api/v1/runs/<str:run_id>/outputs/<int:seq>/frame",
+        frames.output_frame,
+        "djsci_output_frame",
+    ),
     *_api(),
     *_both("djsci/health/live", health.live, "djsci_live"),
     *_both("djsci/health/ready", health.ready, "djsci_ready"),

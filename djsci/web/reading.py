@@ -20,11 +20,19 @@ def watched_run(caller: Caller, run_id: str) -> Run:
     return run
 
 
+def _called_run(caller: Caller, run_id: str) -> Run:
+    """The same for who calls a file: a token that may run it may follow what it runs."""
+    run = runs.get_now(run_id)
+    if not permissions.may_watch(caller, run, scope="run"):
+        raise NotFound
+    return run
+
+
 async def require_run_of(caller: Caller, run_id: str, *, ref: str) -> None:
     """Raise `NotFound` unless the run is one of this file's that the caller may watch."""
 
     def look_up() -> None:
-        run = watched_run(caller, run_id)
+        run = _called_run(caller, run_id)
         if ref not in (run.file.pk, run.file.name):
             raise NotFound
 
@@ -40,26 +48,28 @@ async def reader(
     form: streams.Form,
     prefix: str = "",
 ) -> streams.Reading:
-    """A reader of the run. Raises `NotFound` when the caller may not watch it."""
+    """A reader of the run; `prefix` on `call/`. Raises `NotFound` for who may not watch it."""
+    scope = "run" if prefix else "runs:read"
 
     def look_up() -> streams.Reading:
-        run = watched_run(caller, run_id)
+        run = (_called_run if prefix else watched_run)(caller, run_id)
         return streams.Reading(
             run_id=run_id,
             after=after,
             form=form,
             prefix=prefix,
             with_traceback=permissions.may_read(caller, run.file),
-            allowed=lambda: may_still_watch(request, run_id),
+            allowed=lambda: may_still_watch(request, run_id, scope=scope),
             user_id=caller.user.pk,
         )
 
     return await in_database(look_up)
 
 
-def may_still_watch(request: HttpRequest, run_id: str) -> bool:
+def may_still_watch(request: HttpRequest, run_id: str, *, scope: str) -> bool:
     """Whether the session or token, the user and the right of a request hold still."""
     try:
-        return permissions.may_follow(access.caller_again(request), runs.get_now(run_id))
+        caller = access.caller_again(request)
+        return permissions.may_follow(caller, runs.get_now(run_id), scope=scope)
     except DjsciError:
         return False
