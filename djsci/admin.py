@@ -13,10 +13,10 @@ from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.urls import NoReverseMatch, Resolver404, URLPattern, path, resolve, reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.http import urlencode
+from django.utils.http import content_disposition_header, urlencode
 from django.utils.safestring import SafeString
 
-from . import blobs, calling, uploads
+from . import blobs, uploads
 from .access import audit, permissions, tokens
 from .access.requests import caller_of
 from .core.errors import DjsciError
@@ -238,7 +238,10 @@ class PrivateFileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             raise Http404
 
         def download() -> HttpResponse:
-            answer = calling.attachment(blobs.get(version.files[name]), name)
+            content = blobs.get(version.files[name])
+            saved = content_disposition_header(as_attachment=True, filename=name)
+            answer = HttpResponse(content, content_type="application/octet-stream")
+            answer["Content-Disposition"] = saved or "attachment"
             answer["X-Content-Type-Options"] = "nosniff"
             return answer
 

@@ -4,8 +4,6 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
-import shortuuid
-
 from djsci.core.errors import BadRequest
 
 LONGEST_FILE_NAME = 500
@@ -73,13 +71,8 @@ def part_names(entry: str, files: Mapping[str, bytes]) -> tuple[str, dict[str, b
 
 
 def looks_like_an_id(name: str) -> bool:
-    """Whether `name` could be a short uuid that this library made (a random, version 4 UUID)."""
-    if not _ID.fullmatch(name):
-        return False
-    try:
-        return bool(shortuuid.decode(name).version == 4)
-    except ValueError:
-        return False
+    """Whether `name` could be the id of a file that is, was or will be."""
+    return _ID.fullmatch(name) is not None
 
 
 def is_storable(text: str) -> bool:

@@ -310,11 +310,11 @@ def require_free_name(file: PrivateFile) -> None:
     """Raise `Conflict` when another file has the name of `file`, in whatever case."""
     if file.name is None:
         return
-    others = PrivateFile.objects.exclude(pk=file.pk).exclude(name=None)
+    others = PrivateFile.objects.exclude(pk=file.pk)
     if others.filter(pk=file.name).exists():
         raise names.refusal("name", "A name may not be the id of another file.")
     wanted = file.name.casefold()
-    for other in others.values_list("name", flat=True).iterator():
+    for other in others.exclude(name=None).values_list("name", flat=True).iterator():
         if unicodedata.normalize("NFC", str(other)).casefold() == wanted:
             raise _taken()
 
