@@ -1,5 +1,6 @@
 """The guest as a zip: what a kernel's Python gets of djsci, wherever it runs."""
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -12,3 +13,9 @@ def write_guest(path: Path) -> Path:
         for file in [PACKAGE / "__init__.py", *sorted((PACKAGE / "guest").glob("*.py"))]:
             bundle.write(file, file.relative_to(PACKAGE.parent))
     return path
+
+
+def hidden() -> list[str]:
+    """Folders that no run imports from, though the server does: the project's own."""
+    folders = {str(PACKAGE.parent), os.getcwd()}
+    return sorted(path for path in folders if not path.endswith(("site-packages", "dist-packages")))

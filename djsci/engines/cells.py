@@ -48,8 +48,9 @@ class Cells(NotebookClient):  # type: ignore[misc]
         self.emit = emit
         self.frames = frames
         self.count = count
-        self.numbers: dict[int, int] = {}  # execution count -> index of the cell
+        self.places: dict[int, tuple[int, int]] = {}
         self._current: int | None = None
+        self._offset = 0
         self._parents: dict[str, int | None] = {}
         self._fresh: list[events.Event] = []
         self._has_error = False
@@ -66,6 +67,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
         if not cell.text.strip() or "skip-execution" in cell.tags:
             return
         self._current, self._has_error = cell.index, False
+        self._offset = cell.text[: -len(cell.text.lstrip())].count("\n")
         await self.emit(events.Cell(index=cell.index, count=self.count, state="start"))
         code = new_code_cell(cell.text, metadata={"tags": sorted(cell.tags)})
         state: Literal["done", "error"] = "error"
@@ -135,7 +137,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
             if content["execution_state"] == "idle" and parent == cell["id"]:
                 raise CellExecutionComplete
         elif kind == "execute_input" and index is not None:
-            self.numbers[content["execution_count"]] = index
+            self.places[content["execution_count"]] = (index, self._offset)
         elif kind == "stream":
             name: Literal["stdout", "stderr"] = (
                 "stderr" if content["name"] == "stderr" else "stdout"
@@ -151,7 +153,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
     def _display(
         self, kind: type[events.Display], content: Any, parent: str, index: int | None
     ) -> None:
-        taken = self.frames.take(content["data"], parent=parent, numbers=self.numbers)
+        taken = self.frames.take(content["data"], parent=parent, places=self.places)
         if taken is not None:
             self._fresh += taken
             return
@@ -178,9 +180,12 @@ class Cells(NotebookClient):  # type: ignore[misc]
 
     def _line(self, lines: Sequence[str], index: int | None) -> int | None:
         """The deepest line of the cell in a traceback."""
-        places = _PLACE.findall(_ANSI.sub("", "\n".join(lines)))
-        found = [int(line) for number, line in places if self.numbers.get(int(number)) == index]
-        return found[-1] if found and index is not None else None
+        found = None
+        for number, line in _PLACE.findall(_ANSI.sub("", "\n".join(lines))):
+            cell, offset = self.places.get(int(number), (None, 0))
+            if cell == index is not None:
+                found = int(line) + offset
+        return found
 
     async def _async_poll_for_reply(
         self, msg_id: str, cell: Any, _timeout: Any, task_poll_output_msg: Any, alive: Any

@@ -17,6 +17,8 @@ TRUSTED = (
 )
 
 
+# Execution count -> the cell's index, and how many empty lines IPython takes off its top.
+Places = Mapping[int, tuple[int, int]]
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -32,7 +34,7 @@ class Frames:
         self.is_done = False
 
     def take(
-        self, data: Mapping[str, Any], *, parent: str, numbers: Mapping[int, int]
+        self, data: Mapping[str, Any], *, parent: str, places: Places
     ) -> list[events.Event] | None:
         """The events of a frame; None when `data` is an ordinary display."""
         text = data.get(MIME)
@@ -45,12 +47,12 @@ class Frames:
         if not isinstance(frame, dict) or frame.get("nonce") != self.nonce:
             return None
         try:
-            return self._events(frame, is_last=parent == self.last, numbers=numbers)
+            return self._events(frame, is_last=parent == self.last, places=places)
         except (KeyError, TypeError, ValueError, RecursionError):
             return []
 
     def _events(
-        self, frame: Mapping[str, Any], *, is_last: bool, numbers: Mapping[int, int]
+        self, frame: Mapping[str, Any], *, is_last: bool, places: Places
     ) -> list[events.Event]:
         match frame["type"]:
             case "chunk":
@@ -60,7 +62,7 @@ class Frames:
             case "log":
                 return [_log(frame)]
             case "error":
-                self.error = _error(frame, numbers)
+                self.error = _error(frame, places)
                 return [self.error]
             case "result" if is_last and self.result is None:
                 http = frame.get("http")
@@ -99,15 +101,16 @@ def _log(frame: Mapping[str, Any]) -> events.Log:
     )
 
 
-def _error(frame: Mapping[str, Any], numbers: Mapping[int, int]) -> events.Error:
+def _error(frame: Mapping[str, Any], places: Places) -> events.Error:
     line, number = frame.get("line"), frame.get("cell")
     ename = str(frame["ename"])[:200]
+    cell, offset = places.get(number, (None, 0)) if isinstance(number, int) else (None, 0)
     return events.Error(
         ename=ename,
         evalue=explained(ename, str(frame["evalue"])),
         traceback=tuple(str(part)[:TEXT_LIMIT] for part in frame.get("traceback", ())[:LINES]),
-        cell=numbers.get(number) if isinstance(number, int) else None,
-        line=line if isinstance(line, int) else None,
+        cell=cell,
+        line=line + offset if isinstance(line, int) else None,
     )
 
 

@@ -18,7 +18,7 @@ from djsci.core.events import End, Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
 
-from . import tree
+from . import bundle, tree
 from .base import Engine, Limits, Stop
 from .cells import Cells, Failed
 from .frames import Frames, reason
@@ -193,6 +193,7 @@ class Execution:
             "entry": source.name,
             "has_handler": source.has_handler,
             "files": names,
+            "hidden": bundle.hidden(),
             "result_limit": self.limits.result,
         }
         return [json.dumps(head).encode(), *(source.files[name] for name in names)]

@@ -8,13 +8,11 @@ every byte, in order, and makes `print` wait for the reader instead.
 import array
 import codecs
 import contextlib
-import ctypes
 import fcntl
 import json
 import os
 import re
 import select
-import signal
 import sys
 import termios
 import threading
@@ -29,9 +27,9 @@ from zmq.constants import SocketOption, SocketType
 WAITING = 32  # messages that wait on each side of the iopub connection
 PENDING = 1 << 20  # characters printed but not sent; then `print` waits
 PIECE = 1 << 18  # characters in one stream message
+BURST = 20.0  # lines that go out at once before they go out together
+RATE = 50.0  # such lines a second
 FOREVER = 10 * 365 * 86400.0
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -43,7 +41,8 @@ class Printed:
         self.parts: list[tuple[Any, Any, list[str]]] = []
         self.size = 0
         self.is_due = False
-        self.sent = 0.0
+        self._tokens = BURST
+        self._counted = time.monotonic()
 
     def add(self, stream: "OrderedStream", parent: Any, text: str) -> None:
         with self.lock:
@@ -57,9 +56,17 @@ class Printed:
     def take(self) -> list[tuple[Any, Any, list[str]]]:
         with self.lock:
             parts, self.parts, self.size, self.is_due = self.parts, [], 0, False
-            if parts:
-                self.sent = time.monotonic()
             return parts
+
+    def may_send(self) -> bool:
+        """Whether a line goes out at once; in a flood lines go out together."""
+        now = time.monotonic()
+        self._tokens = min(BURST, self._tokens + (now - self._counted) * RATE)
+        self._counted = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
 
 
 class OrderedStream(OutStream):  # type: ignore[misc]
@@ -90,9 +97,7 @@ class OrderedStream(OutStream):  # type: ignore[misc]
             self._drain_all()
         printed = self.printed
         printed.add(self, self.parent_header, string)
-        if printed.size > PENDING or (
-            string.endswith("\n") and time.monotonic() - printed.sent > self.flush_interval
-        ):
+        if printed.size > PENDING or (string.endswith("\n") and printed.may_send()):
             self._wait_sent()
             time.sleep(0.0003)  # zmq's own thread writes it: out, even if a crash comes next
         elif not printed.is_due:
@@ -220,20 +225,7 @@ def forget_in_child() -> None:
     OrderedStream.printed.take()
 
 
-def die_with_parent() -> None:
-    """The kernel ends with the server's thread that started it and adopts its own orphans."""
-    parent = int(os.environ.get("JPY_PARENT_PID") or 0)
-    if not sys.platform.startswith("linux"):
-        return
-    libc = ctypes.CDLL(None)
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    if parent and os.getppid() != parent:
-        os._exit(1)
-
-
 def main() -> None:
-    die_with_parent()
     config = Config()
     config.HistoryManager.enabled = False
     config.IPKernelApp.outstream_class = f"{__name__}.OrderedStream"

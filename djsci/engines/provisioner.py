@@ -11,22 +11,22 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from queue import Empty
 from typing import Any, cast
 
-import zmq
 import zmq.asyncio
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
+from zmq.error import ZMQError
 
 from djsci.isolation import process as isolation
 
 from . import tree
 
-LAUNCH = Path(__file__).with_name("launch.py")
+FRONT = Path(__file__).with_name("front.py")
 SOCKET_PATH = 107  # bytes that a unix socket's path may have
 CHANNELS = ("shell", "iopub", "control")
 WARM = (
@@ -38,20 +38,26 @@ WARM = (
 class Provisioner(LocalProvisioner):  # type: ignore[misc]
     """Wraps the command and replaces the environment; jupyter_client copies the server's."""
 
-    environment: Mapping[str, str] = {}
+    environment: Mapping[str, str]
+    on_start: Callable[[int], None]
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         prepared: dict[str, Any] = await super().pre_launch(env=dict(self.environment), **kwargs)
         prepared["cmd"] = isolation.command(own_launch(prepared["cmd"]))
         return prepared
 
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
+        connection = await super().launch_kernel(cmd, **kwargs)
+        self.on_start(self.process.pid)  # at once: a start may be cancelled from here on
+        return connection
+
 
 def own_launch(command: Sequence[str]) -> list[str]:
-    """`command` with our launch file in the place of `-m ipykernel_launcher`."""
+    """`command` with our front in the place of `-m ipykernel_launcher`."""
     command = list(command)
     for at in range(len(command) - 1):
         if command[at] == "-m" and command[at + 1] in ("ipykernel_launcher", "ipykernel"):
-            return [*command[:at], "-I", str(LAUNCH), *command[at + 2 :]]
+            return [*command[:at], "-I", str(FRONT), *command[at + 2 :]]
     return command
 
 
@@ -73,7 +79,8 @@ class Unit:
         self.kernelspec = kernelspec
         self.folder = folder
         self.mark = secrets.token_hex(8)
-        self.pid = 0
+        self.pid = 0  # of the process that we started
+        self.kernel_pid = 0  # of its child, where our front is between
         self.started = time.monotonic()
         self.is_guest = False  # ours: the guest can be loaded into it
         self.has_user_code = False
@@ -122,12 +129,15 @@ class Unit:
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             tree.MARK: self.mark,
         }
+        provisioner.on_start = self._on_start
         self.manager.provisioner = provisioner
         with (self.folder / "startup.log").open("wb") as log:
             await self.manager.start_kernel(cwd=str(self.work), stdout=log, stderr=log)
-        self.pid = provisioner.process.pid
+
+    def _on_start(self, pid: int) -> None:
+        self.pid = pid
         with contextlib.suppress(ProcessLookupError):
-            self._pidfd = os.pidfd_open(self.pid)
+            self._pidfd = os.pidfd_open(pid)
             self._loop.add_reader(self._pidfd, self._on_death)
             return
         self._on_death()
@@ -195,7 +205,7 @@ class Unit:
     async def _warm(self, guest: Path, preload: Sequence[str]) -> None:
         client = self.client
         code = WARM.format(guest=str(guest), preload=list(preload))
-        sent = client.execute(code, silent=True, store_history=False)
+        sent, text = client.execute(code, silent=True, store_history=False), ""
         while True:
             message = await client.get_iopub_msg()
             content = message["content"]
@@ -203,22 +213,21 @@ class Unit:
                 continue
             if message["msg_type"] == "error":
                 raise StartFailed(f"{content['ename']}: {content['evalue']}")
+            if message["msg_type"] == "stream":
+                text += content["text"]
             if content.get("execution_state") == "idle":
                 break
+        self.kernel_pid = int(text)
         while (await client.get_shell_msg())["parent_header"].get("msg_id") != sent:
             pass
 
     def limit(self, *, cpu_seconds: float) -> None:
         """Bound the processor time and the core files of the process."""
+        pid = self.kernel_pid or self.pid
         with contextlib.suppress(OSError, ValueError):
-            seconds = int(cpu_seconds + sum(self._cpu())) + 1
-            resource.prlimit(self.pid, resource.RLIMIT_CPU, (seconds, seconds))
-            resource.prlimit(self.pid, resource.RLIMIT_CORE, (0, 0))
-
-    def _cpu(self) -> tuple[float, float]:
-        values = Path(f"/proc/{self.pid}/stat").read_bytes().rpartition(b") ")[2].split()
-        tick = os.sysconf("SC_CLK_TCK")
-        return int(values[11]) / tick, int(values[12]) / tick
+            seconds = int(cpu_seconds + _cpu_seconds(pid)) + 1
+            resource.prlimit(pid, resource.RLIMIT_CPU, (seconds, seconds))
+            resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
 
     def interrupt(self) -> None:
         """Ask for KeyboardInterrupt on the control channel, which works across namespaces."""
@@ -227,7 +236,7 @@ class Unit:
             return
         if self.is_guest or self.manager.kernel_spec.interrupt_mode == "message":
             message = client.session.msg("interrupt_request", content={})
-            with contextlib.suppress(zmq.ZMQError):
+            with contextlib.suppress(ZMQError):
                 client.control_channel.send(message)
         else:
             with contextlib.suppress(ProcessLookupError):
@@ -269,6 +278,11 @@ class Unit:
         self._on_death()
         self.manager.cleanup_connection_file()
         return is_gone
+
+
+def _cpu_seconds(pid: int) -> float:
+    values = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2].split()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _is_socket(path: str) -> bool:

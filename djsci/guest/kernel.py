@@ -75,6 +75,7 @@ def warm(preload: Sequence[str]) -> None:
     for name in preload:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    print(os.getpid())  # noqa: T201 - the engine reads it
 
 
 def begin() -> None:
@@ -87,7 +88,8 @@ def begin() -> None:
         path = run.folder / name
         path.write_bytes(content)
         path.chmod(0o444)
-    sys.path[:] = [path for path in sys.path if path not in ("", str(run.folder))]
+    hidden = ("", str(run.folder), *run.head["hidden"])
+    sys.path[:] = [path for path in sys.path if path not in hidden]
     sys.path.append(str(run.folder))  # last: a companion shadows nothing
     run.shell.user_ns["__file__"] = str(run.entry)
     api.install(
