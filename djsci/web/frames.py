@@ -38,7 +38,7 @@ _PAGE = """<!doctype html>
 :root {{ color-scheme: light dark; }}
 body {{ margin: 8px; font: 13px/1.45 system-ui, sans-serif; }}
 table {{ border-collapse: collapse; border: 0; font-variant-numeric: tabular-nums; }}
-th, td {{ border: 0; border-bottom: 1px solid light-dark(#dfe2e8, #30353e); padding: 3px 10px; text-align: right; }}
+th, td {{ border: 0; border-bottom: 1px solid light-dark(#dfe2e8, #30353e); padding: 3px 10px; text-align: right; white-space: nowrap; }}
 th {{ font-weight: 600; }}
 </style></head><body>{body}</body></html>
 """  # noqa: E501

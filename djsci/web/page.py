@@ -29,12 +29,14 @@ def page(*methods: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def answer(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+            caller: Caller | None = None
             try:
-                response = view(request, _admit(request, methods), **kwargs)
+                caller = _admit(request, methods)
+                response = view(request, caller, **kwargs)
             except NotAuthenticated:
                 response = redirect_to_login(request.get_full_path())
             except Exception as error:
-                response = _problem(request, error)
+                response = _problem(request, error, caller)
             return _with_policy(request, response)
 
         served: View = non_atomic_requests(answer)
@@ -55,9 +57,8 @@ def _admit(request: HttpRequest, methods: tuple[str, ...]) -> Caller:
     return caller
 
 
-def _problem(request: HttpRequest, error: Exception) -> HttpResponse:
+def _problem(request: HttpRequest, error: Exception, caller: Caller | None) -> HttpResponse:
     problem = problems.translated(error)
-    caller = None
     response = render(request, "problem.html", {"problem": problem}, caller, status=problem.status)
     if problem.retry_after is not None:
         response["Retry-After"] = str(problem.retry_after)

@@ -9,7 +9,7 @@ from typing import Any
 from asgiref.sync import async_to_sync
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, Value
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import get_script_prefix
@@ -25,6 +25,8 @@ from djsci.runs import log
 from . import fields
 from .page import admin_page_of, page, render, see_other
 
+# What a file is called: its name, or its id where it has none.
+_LABEL = Coalesce(NullIf(F("name"), Value("")), F("pk"), output_field=TextField())
 PAGE_ITEMS = 50
 RECENT = 10
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
@@ -37,7 +39,7 @@ def catalogue(request: HttpRequest, caller: Caller) -> HttpResponse:
     files = (
         permissions.visible_files(caller)
         .select_related("owner", "version")
-        .annotate(label=Coalesce(NullIf(F("name"), Value("")), F("pk")))
+        .annotate(label=_LABEL)
         .annotate(last_run=Subquery(last.values("pk")[:1]))
         .order_by("label", "pk")
     )

@@ -118,7 +118,7 @@ function frame(seq, html) {
   made.loading = "lazy";
   made.referrerPolicy = "no-referrer";
   const rows = typeof html === "string" ? (html.match(/<(tr|p|br|li|h\d)\b/g)?.length ?? 0) : 20;
-  made.style.height = `${Math.max(60, Math.min(480, 40 + rows * 27))}px`;
+  made.style.height = `${Math.max(60, Math.min(480, 24 + rows * 27))}px`;
   made.src = `${config.outputs}${seq}/frame/`;
   return made;
 }

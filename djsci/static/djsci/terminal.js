@@ -131,7 +131,10 @@ export class Terminal {
 
   draw() {
     this.isWaiting = false;
-    for (const block of this.dirty) block.element.replaceChildren(...drawn(block.lines));
+    for (const block of this.dirty) {
+      block.element.style.containIntrinsicSize = `auto ${block.lines.length * 20}px`;
+      block.element.replaceChildren(...drawn(block.lines));
+    }
     this.dirty.clear();
     if (this.isFollowing && this.scroller) this.scroller.scrollTop = this.scroller.scrollHeight;
     this.onDraw(this.count);
