@@ -250,6 +250,6 @@ class Cells(NotebookClient):  # type: ignore[misc]
                 raise Failed(reason(error))
         payloads = content.get("payload") or ()
         if any(item.get("source") == "ask_exit" for item in payloads):
-            said = {"ename": "SystemExit", "evalue": "the code asked the kernel to exit"}
-            await self.emit(self._error(said, self._current))
-            raise Failed("SystemExit")
+            asked = self._error({"ename": "SystemExit", "evalue": ""}, self._current)
+            await self.emit(asked)
+            raise Failed(reason(asked))

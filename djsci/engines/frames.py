@@ -115,9 +115,14 @@ def _error(frame: Mapping[str, Any], places: Places) -> events.Error:
 
 
 def reason(error: events.Error) -> str:
-    """Why a run failed: the code of a refused result, else the exception in one line."""
+    """Why a run failed: the code of a refused result, an exit code, else the exception."""
+    if error.ename in REFUSED:
+        return REFUSED[error.ename]
     first = error.evalue.partition("\n")[0][:500]
-    return REFUSED.get(error.ename) or (f"{error.ename}: {first}" if first else error.ename)
+    if error.ename == "SystemExit":
+        code = 0 if first in ("", "None") else first
+        return f"exited {code}" if str(code).lstrip("-").isdigit() else "exited 1"
+    return f"{error.ename}: {first}" if first else error.ename
 
 
 def explained(ename: str, evalue: str) -> str:

@@ -155,6 +155,8 @@ class Execution:
         cells = Cells(
             unit=self.unit, emit=self.outbox.put, frames=self.frames, count=len(source.cells)
         )
+        if source.kind == "py":
+            cells.places[1] = (1, 0)
         for warning in source.warnings:
             await self.outbox.put(events.Log(level="warning", message=warning))
         if is_guest:

@@ -185,8 +185,8 @@ def _no_loop() -> Iterator[None]:
                 setattr(builtins, name, value)
 
 
-def _exit(code: Any = None) -> None:
-    raise SystemExit(code)
+def _exit(*code: Any) -> None:
+    raise SystemExit(*code)
 
 
 def _give_value(run: Run) -> None:
@@ -202,13 +202,11 @@ def _give_value(run: Run) -> None:
 
 def _error(run: Run, error: BaseException) -> dict[str, Any]:
     """The frame of an exception; a notebook's cell is named by its execution count."""
-    entry: Mapping[str, int | None] = {str(run.entry): None}
-    if run.head["kind"] == "ipynb":
-        entry = getattr(run.shell.compile, "_filename_map", {})
-    frame = call.describe(error, entry=entry)
     if isinstance(error, results.ResultRefused):
-        frame["ename"] = error.ename
-    return frame
+        return {"type": "error", "ename": error.ename, "evalue": str(error)}
+    is_module = run.head["kind"] == "py"
+    numbers: Mapping[str, int | None] = getattr(run.shell.compile, "_filename_map", {})
+    return call.describe(error, entry={str(run.entry): 1} if is_module else numbers)
 
 
 async def _wait_leftovers(run: Run) -> None:

@@ -135,9 +135,9 @@ for i in range(30):
     ("code", "state", "reason", "ename"),
     [
         ("1/0", "failed", "ZeroDivisionError: division by zero", "ZeroDivisionError"),
-        ("import sys\nsys.exit(3)", "failed", "SystemExit: 3", "SystemExit"),
-        ("exit()", "failed", "SystemExit", "SystemExit"),
-        ("quit", "failed", "SystemExit", "SystemExit"),
+        ("import sys\nsys.exit(3)", "failed", "exited 3", "SystemExit"),
+        ("exit()", "failed", "exited 0", "SystemExit"),
+        ("quit", "failed", "exited 0", "SystemExit"),
         ("%nosuch", "failed", "UsageError", "UsageError"),
         ("x = = 1", "failed", "SyntaxError", "SyntaxError"),
         ("input()", "failed", "StdinNotImplementedError", "StdinNotImplementedError"),
@@ -173,7 +173,7 @@ async def test_an_error_names_cell_and_line(engine: KernelEngine) -> None:
     said = await play(engine, cells("x = 1", HANDLER + "\n\n    return x / 0"))
     assert (error(said).cell, error(said).line) == (2, 4)
     said = await play(engine, py(HANDLER + "\n    return 1 / 0"))
-    assert (error(said).cell, error(said).line) == (None, 3)
+    assert (error(said).cell, error(said).line) == (1, 3)
 
 
 async def test_the_tags_of_cells_hold(engine: KernelEngine) -> None:
