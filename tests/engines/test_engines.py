@@ -1,0 +1,205 @@
+"""What every engine must do; a new engine joins the params of `engine` and is done."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from djsci.core import events, sources
+from djsci.core.requests import from_parameters
+from djsci.core.sources import Source
+from djsci.engines.base import Engine, Limits, Stop
+from djsci.engines.thread import ThreadEngine
+from tests.cases.handlers import CASES, Case, Said
+
+LIMITS = Limits(timeout=30, grace=0.5, result=1 << 20)
+WAIT = 60.0
+
+
+@pytest.fixture(params=["thread"])
+async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+    made: Engine = {"thread": lambda: ThreadEngine(8)}[request.param]()
+    await made.open()
+    yield made
+    await made.close()
+
+
+def make_source(code: str | list[str], files: dict[str, bytes] | None = None) -> Source:
+    if isinstance(code, str):
+        return sources.read("report.py", {"report.py": code.encode(), **(files or {})})
+    cells = [
+        {"cell_type": "code", "id": str(place), "source": text, "metadata": {}, "outputs": []}
+        for place, text in enumerate(code)
+    ]
+    body = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    return sources.read("report.ipynb", {"report.ipynb": json.dumps(body).encode()})
+
+
+async def play(
+    engine: Engine,
+    code: str | list[str],
+    *,
+    files: dict[str, bytes] | None = None,
+    parameters: dict[str, Any] | None = None,
+    limits: Limits = LIMITS,
+    stop: Stop | None = None,
+) -> list[events.Event]:
+    request = from_parameters(parameters or {})
+    running = engine.execute(make_source(code, files), request, limits=limits, stop=stop or Stop())
+    async with asyncio.timeout(WAIT), aclosing(running) as heard:
+        return [event async for event in heard]
+
+
+def said(heard: list[events.Event]) -> list[Said]:
+    """The events as short tuples; text of one stream that follows itself is one."""
+    short: list[Said] = []
+    for event in heard:
+        item = _said(event)
+        if short and item[0] in ("stdout", "stderr") and short[-1][0] == item[0]:
+            item = (item[0], short.pop()[1] + item[1])
+        short.append(item)
+    return short
+
+
+def _said(event: events.Event) -> Said:
+    match event:
+        case events.Stream(name=name, text=text):
+            return (name, text)
+        case events.Cell(index=index, state=state):
+            return ("cell", index, state)
+        case events.Chunk(value=value):
+            return ("chunk", value.text if value else None)
+        case events.ExecuteResult(data=data):
+            return ("execute_result", data["text/plain"])
+        case events.Progress(value=far, n=n, total=total, label=label):
+            return ("progress", far, n, total, label)
+        case events.Log(level=level, message=message, fields=fields):
+            return ("log", level, message, fields)
+        case events.Error(ename=ename, evalue=evalue, line=line):
+            return ("error", ename, evalue, line)
+        case events.Result(value=value, http=http):
+            return ("result", value.text if value else None, http)
+        case events.End(state=state, reason=reason):
+            return ("end", state, reason)
+        case events.Status(state=state):
+            return ("status", state)
+    raise AssertionError(f"an event nobody knows: {event}")
+
+
+def text_of(heard: list[events.Event], name: str = "stdout") -> str:
+    return "".join(
+        event.text for event in heard if isinstance(event, events.Stream) and event.name == name
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_every_engine_says_the_same(engine: Engine, case: Case) -> None:
+    heard = await play(engine, case.code, files=case.files, parameters=case.parameters)
+    assert said(heard) == [("status", "running"), *case.expected]
+
+
+async def test_an_error_shows_the_users_frames_only(engine: Engine) -> None:
+    code = "import json\ndef djsci_handler(request):\n    return json.loads('{')\n"
+    heard = await play(engine, code)
+    error = next(event for event in heard if isinstance(event, events.Error))
+    text = "\n".join(error.traceback)
+    assert all(part in text for part in ("in djsci_handler", "json.loads('{')"))
+    assert not any(part in text for part in ("call.py", "playing.py"))
+
+
+CROWD = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+def djsci_handler(request, me: str):
+    print(me, "main")
+    thread = threading.Thread(target=lambda: print(me, "thread"))
+    thread.start()
+    thread.join()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(print, me, "pool").result()
+    print(me, "end")
+    return me
+"""
+
+
+async def test_fifty_runs_at_once_do_not_cross(engine: Engine) -> None:
+    names = [f"run-{number}" for number in range(50)]
+    all_heard = await asyncio.gather(
+        *(play(engine, CROWD, parameters={"me": name}) for name in names)
+    )
+    for name, heard in zip(names, all_heard, strict=True):
+        expected = "".join(f"{name} {what}\n" for what in ("main", "thread", "pool", "end"))
+        assert text_of(heard) == expected
+        assert said(heard)[-2:] == [("result", f'"{name}"', None), ("end", "succeeded", "")]
+
+
+async def test_chunks_arrive_while_the_handler_runs(engine: Engine, tmp_path: Any) -> None:
+    flag = tmp_path / "heard"
+    code = (
+        "import pathlib, time\n"
+        f"flag = pathlib.Path({str(flag)!r})\n"
+        "def djsci_handler(request):\n"
+        "    yield 'first'\n"
+        "    while not flag.exists():\n"
+        "        time.sleep(0.01)\n"
+        "    yield 'second'\n"
+    )
+    request = from_parameters({})
+    running = engine.execute(make_source(code), request, limits=LIMITS, stop=Stop())
+    chunks = []
+    async with asyncio.timeout(WAIT), aclosing(running) as heard:
+        async for event in heard:
+            if isinstance(event, events.Chunk):
+                chunks.append(event)
+                flag.touch()
+    assert len(chunks) == 2
+
+
+async def test_a_flood_arrives_whole_at_a_reader_of_its_own_pace(engine: Engine) -> None:
+    code = "def djsci_handler(request):\n    for n in range(200_000):\n        print(n)\n"
+    heard = await play(engine, code)
+    assert text_of(heard) == "".join(f"{number}\n" for number in range(200_000))
+
+
+async def test_a_handler_over_its_time_is_timed_out(engine: Engine) -> None:
+    code = "import time\ndef djsci_handler(request):\n    print('in')\n    time.sleep(3)\n"
+    heard = await play(engine, code, limits=Limits(timeout=0.3, grace=0.2))
+    end = heard[-1]
+    assert isinstance(end, events.End)
+    assert end.state == "timed_out"
+    assert end.abandoned is not engine.can_kill
+    assert text_of(heard) == "in\n"
+
+
+async def test_cancel_ends_a_run_and_the_next_one_works(engine: Engine) -> None:
+    code = (
+        "import time, djsci\n"
+        "def djsci_handler(request):\n"
+        "    print('in', flush=True)\n"
+        "    while not djsci.cancelled():\n"
+        "        time.sleep(0.01)\n"
+        "    return 'dropped'\n"
+    )
+    stop = Stop()
+    running = engine.execute(make_source(code), from_parameters({}), limits=LIMITS, stop=stop)
+    heard = []
+    async with asyncio.timeout(WAIT), aclosing(running) as listening:
+        async for event in listening:
+            heard.append(event)
+            if isinstance(event, events.Stream):
+                stop.ask("cancelled")
+    assert not any(isinstance(event, events.Result) for event in heard)
+    assert said(heard)[-1] == ("end", "cancelled", "")
+    again = await play(engine, "def djsci_handler(request): return 1\n")
+    assert said(again)[-1] == ("end", "succeeded", "")
+
+
+async def test_a_run_that_is_stopped_before_it_starts_runs_nothing(engine: Engine) -> None:
+    stop = Stop()
+    stop.ask("cancelled")
+    heard = await play(engine, "print('never')\ndef djsci_handler(request): ...\n", stop=stop)
+    assert text_of(heard) == ""
+    assert said(heard)[-1] == ("end", "cancelled", "")
