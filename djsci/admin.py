@@ -49,7 +49,9 @@ def told(request: HttpRequest, serve: Callable[[], HttpResponseBase]) -> HttpRes
         return serve()
     except DjsciError as error:
         messages.error(request, error.detail)
-        return HttpResponseRedirect(request.get_full_path())
+        if request.method == "POST":
+            return HttpResponseRedirect(request.get_full_path())
+        return HttpResponseRedirect(reverse("admin:djsci_privatefile_changelist"))
 
 
 def grants(file: PrivateFile) -> dict[str, list[str]]:

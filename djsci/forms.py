@@ -70,6 +70,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
     files = SeveralFiles(  # type: ignore[assignment]
         label="Companions",
         required=False,
+        allow_empty_file=True,
         help_text="Any number of files that lie beside it while it runs: modules, data.",
     )
     keep_companions = forms.BooleanField(
@@ -268,9 +269,10 @@ class TokenForm(forms.ModelForm):  # type: ignore[type-arg]
         super().__init__(*args, **kwargs)
         for name in self.fields.keys() & {"user", "files"}:
             self.fields[name].required = False
-        files: Any = self.fields["files"]
-        files.queryset = permissions.visible_files(caller_of(self.request))
-        files.help_text = "The only files that it is good for. None chosen: all that you may use."
+        files: Any = self.fields.get("files")
+        if files is not None:
+            files.queryset = permissions.visible_files(caller_of(self.request))
+            files.help_text = "The only files that it is good for. None: all that you may use."
 
     def clean_name(self) -> str:
         name = str(self.cleaned_data["name"]).strip()
