@@ -1,22 +1,225 @@
 """System checks: what is set wrongly, and the one thing to change."""
 
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.files.storage import InvalidStorageError, storages
+from django.urls import Resolver404, resolve
+from django.views.static import serve
 
-from . import conf
+from djsci.access import addresses, origins
+
+from . import conf, options
+
+_POSITIVE = (
+    *("TIMEOUT", "OUTPUT_LIMIT", "RESULT_LIMIT", "UPLOAD_LIMIT", "MEMORY_LIMIT", "PIDS_LIMIT"),
+    *("THREADS", "QUEUE_PER_USER", "QUEUE", "LEASE", "HEARTBEAT"),
+)
+_NOT_NEGATIVE = ("GRACE", "DRAIN", "RETRIES")
+_POSITIVE_OR_NONE = ("RUNNING", "RUNNING_PER_USER", "RUNNING_PER_FILE")
+_MAPPINGS = ("ENGINES", "CONNECTIONS", "ENVIRONMENTS", "POOL", "RETENTION")
+_LISTS = ("QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
+_TEXTS = ("ISOLATION", "DISPATCHER", "STORAGE")
+_DISPATCHERS = ("local",)
+_LOOPBACK = re.compile(r"(?:[\w.-]*\.)?localhost|127(?:\.\d{1,3}){3}|\[::1\]")
+_IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 
 @register("djsci")
-def check_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """Every key of `DJSCI` is one that djsci knows."""
-    unknown = sorted(set(getattr(settings, "DJSCI", {})) - set(conf.DEFAULTS))
-    return [
-        Error(
-            f"DJSCI has no key {key!r}.",
-            hint="Known keys: " + ", ".join(conf.DEFAULTS),
-            id="djsci.E001",
-        )
-        for key in unknown
-    ]
+def check(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Everything but what concerns a deployment; values that cannot be read come alone."""
+    for look in (_keys, _kinds):
+        if messages := list(look()):
+            return messages
+    return [message for look in _CHECKS for message in look()]
+
+
+@register("djsci", Tags.security, deploy=True)
+def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Of a deployment only: an error would keep a project that has lived with it from migrating."""
+    if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
+        return []
+    text = "ALLOWED_HOSTS takes every host: origins of sockets and links cannot be told apart."
+    return [Error(text, hint="Name the site's hosts.", id="djsci.E009")]
+
+
+def _keys() -> Iterator[CheckMessage]:
+    configured = getattr(settings, "DJSCI", {})
+    if not isinstance(configured, Mapping):
+        yield Error("DJSCI is not a dict.", id="djsci.E002")
+        return
+    for key in sorted(set(configured) - set(conf.DEFAULTS), key=str):
+        hint = "Known keys: " + ", ".join(conf.DEFAULTS)
+        yield Error(f"DJSCI has no key {key!r}.", hint=hint, id="djsci.E001")
+
+
+def _kinds() -> Iterator[CheckMessage]:
+    kinds: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
+        (_POSITIVE, "a number over 0", lambda value: _is_number(value) and value > 0),
+        (_NOT_NEGATIVE, "a number, at least 0", lambda value: _is_number(value) and value >= 0),
+        (
+            _POSITIVE_OR_NONE,
+            "a number over 0, or None",
+            lambda value: value is None or (_is_number(value) and value > 0),
+        ),
+        (_MAPPINGS, "a dict", lambda value: isinstance(value, Mapping)),
+        (_LISTS, "a list of texts", _is_list),
+        (_TEXTS, "a text", lambda value: isinstance(value, str)),
+    )
+    for keys, wanted, is_good in kinds:
+        for key in keys:
+            if not is_good(conf.get(key)):
+                yield Error(f"DJSCI[{key!r}] is not {wanted}.", id="djsci.E002")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_list(value: Any) -> bool:
+    is_list = isinstance(value, list | tuple | set)
+    return is_list and all(isinstance(item, str) for item in value)
+
+
+def _proxies() -> Iterator[CheckMessage]:
+    try:
+        addresses.trusted_proxies()
+    except ValueError as error:
+        hint = "List addresses and networks, as 10.0.0.0/8."
+        yield Error(f"DJSCI['TRUSTED_PROXIES']: {error}.", hint=hint, id="djsci.E003")
+
+
+def _origins() -> Iterator[CheckMessage]:
+    for entry in conf.get("ALLOWED_ORIGINS"):
+        if origins.parse(entry) is None:
+            text = f"DJSCI['ALLOWED_ORIGINS']: {entry!r} is not an origin."
+            hint = "Scheme, host and port, no path and no star: https://app.example.org"
+            yield Error(text, hint=hint, id="djsci.E004")
+
+
+def _engines() -> Iterator[CheckMessage]:
+    for kind, engine in conf.get("ENGINES").items():
+        if engine == "thread":
+            text = f"DJSCI['ENGINES'][{kind!r}]: 'thread' runs code in the server's own process."
+            hint = "A superuser chooses it for one trusted version of a file."
+            yield Error(text, hint=hint, id="djsci.E005")
+        elif engine not in options.ENGINES:
+            text = f"DJSCI['ENGINES'][{kind!r}]: there is no engine {engine!r}."
+            hint = f"One of {', '.join(options.ENGINES)}, but thread."
+            yield Error(text, hint=hint, id="djsci.E006")
+
+
+def _isolation() -> Iterator[CheckMessage]:
+    level = conf.get("ISOLATION")
+    if level not in options.LEVELS:
+        text = f"DJSCI['ISOLATION']: {level!r} is not available; every run is refused."
+        yield Error(text, hint=f"One of {', '.join(options.LEVELS)}.", id="djsci.E007")
+    hosts = settings.ALLOWED_HOSTS or ["localhost"]
+    if level == "auto" and not all(_LOOPBACK.fullmatch(host) for host in hosts):
+        text = "DJSCI['ISOLATION'] is 'auto', which is 'process' here: no wall against hostile code"
+        hint = "Let only people upload whom you would let log in to the server."
+        yield Warning(f"{text}.", hint=hint, id="djsci.W001")
+
+
+def _leases() -> Iterator[CheckMessage]:
+    if conf.get("LEASE") < 3 * conf.get("HEARTBEAT"):
+        text = "DJSCI['LEASE'] is less than 3 times DJSCI['HEARTBEAT']: living runs may be lost."
+        yield Error(text, hint="Raise LEASE.", id="djsci.E008")
+
+
+def _names() -> Iterator[CheckMessage]:
+    dispatcher, alias = conf.get("DISPATCHER"), conf.get("STORAGE")
+    if dispatcher not in _DISPATCHERS:
+        text = f"DJSCI['DISPATCHER']: there is no dispatcher {dispatcher!r}."
+        yield Error(text, hint=f"One of {', '.join(_DISPATCHERS)}.", id="djsci.E010")
+    if alias not in settings.STORAGES:
+        text = f"DJSCI['STORAGE']: STORAGES has no alias {alias!r}."
+        yield Error(text, id="djsci.E011")
+
+
+def _databases() -> Iterator[CheckMessage]:
+    for alias, database in settings.DATABASES.items():
+        if getattr(settings, "ASGI_APPLICATION", None) and database.get("CONN_MAX_AGE", 0) != 0:
+            text = f"DATABASES[{alias!r}] keeps connections (CONN_MAX_AGE) under ASGI."
+            hint = "Set CONN_MAX_AGE to 0; PostgreSQL has OPTIONS['pool'] for speed."
+            yield Error(text, hint=hint, id="djsci.E012")
+        if database.get("ENGINE", "").endswith(".sqlite3"):
+            yield from _sqlite(alias, database.get("OPTIONS") or {})
+
+
+def _sqlite(alias: str, chosen: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    where = f"DATABASES[{alias!r}]['OPTIONS']"
+    if str(chosen.get("transaction_mode", "")).upper() not in ("IMMEDIATE", "EXCLUSIVE"):
+        text = f"{where}: SQLite begins its transactions deferred; writers may find it locked."
+        yield Warning(text, hint='"transaction_mode": "IMMEDIATE"', id="djsci.W002")
+    if not re.search(r"journal_mode\s*=\s*['\"]?wal", str(chosen.get("init_command")), re.I):
+        text = f"{where}: SQLite without a write-ahead log; readers and writers wait."
+        hint = '"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"'
+        yield Warning(text, hint=hint, id="djsci.W003")
+
+
+def _layer() -> Iterator[CheckMessage]:
+    layer = (getattr(settings, "CHANNEL_LAYERS", None) or {}).get("default", {})
+    engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
+    is_one_process = settings.DEBUG or engine.endswith(".sqlite3")
+    if layer.get("BACKEND") == _IN_MEMORY and not is_one_process:
+        text = "The in-memory channel layer reaches one process; others hear of news by polling."
+        hint = "channels_redis.pubsub.RedisPubSubChannelLayer reaches them all."
+        yield Warning(text, hint=hint, id="djsci.W004")
+
+
+def _storage() -> Iterator[CheckMessage]:
+    """Content that the project itself would serve to anyone."""
+    folder = _folder()
+    if folder is None:
+        return
+    roots = [settings.STATIC_ROOT, *settings.STATICFILES_DIRS]
+    paths = [root[1] if isinstance(root, list | tuple) else root for root in roots]
+    is_public = any(folder.is_relative_to(Path(path).resolve()) for path in paths if path)
+    if is_public or _is_served(folder):
+        text = f"DJSCI['STORAGE']: the project serves {folder} to anyone, with the source of files."
+        hint = "Give STORAGES an alias of its own, in a folder that no URL reaches."
+        yield Warning(text, hint=hint, id="djsci.W005")
+
+
+def _folder() -> Path | None:
+    """Where the storage keeps its content; None when that is no folder of this host."""
+    alias = conf.get("STORAGE")
+    if alias not in settings.STORAGES:
+        return None
+    try:
+        return Path(storages[alias].path("private_files")).resolve()
+    except (NotImplementedError, InvalidStorageError):
+        return None
+
+
+def _is_served(folder: Path) -> bool:
+    """Whether `static(MEDIA_URL, …)` is among the project's URLs, above the folder."""
+    url = str(settings.MEDIA_URL)
+    if not url.startswith("/") or url == "/" or not hasattr(settings, "ROOT_URLCONF"):
+        return False
+    try:
+        found = resolve(f"{url}private_files/x")
+    except Resolver404:
+        return False
+    root = found.kwargs.get("document_root")
+    if found.func is not serve or not root:
+        return False
+    return folder.is_relative_to(Path(root).resolve())
+
+
+_CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
+    _proxies,
+    _origins,
+    _engines,
+    _isolation,
+    _leases,
+    _names,
+    _databases,
+    _layer,
+    _storage,
+)

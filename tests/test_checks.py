@@ -1,0 +1,151 @@
+"""Each system check speaks when its mistake is made, is silent otherwise, and is documented."""
+
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from django.conf import settings as now
+from django.conf.urls.static import static
+from django.core import checks
+from django.test import override_settings
+
+from djsci.checks import check, check_hosts
+
+ROOT = Path(__file__).parent.parent
+POSTGRES = {"default": {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0}}
+SQLITE = {"default": {**now.DATABASES["default"], "OPTIONS": {}}}
+IN_MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+PUBLIC = {
+    **now.STORAGES,
+    "public": {
+        "BACKEND": "django.core.files.storage.FileSystemStorage",
+        "OPTIONS": {"location": "/srv/static/files"},
+    },
+}
+
+
+def ids() -> set[str]:
+    return {str(message.id) for message in [*check(None), *check_hosts(None)]}
+
+
+@pytest.fixture
+def databases(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Takes `DATABASES` out of settings and sets it: Django warns of overriding it."""
+
+    def put(settings: dict[str, Any]) -> None:
+        monkeypatch.setattr(now, "DATABASES", settings.pop("DATABASES", now.DATABASES))
+
+    return put
+
+
+def test_the_settings_of_the_tests_are_good():
+    assert ids() <= {"djsci.W001"}
+
+
+def test_the_checks_are_registered():
+    assert {message.id for message in checks.run_checks(tags=["djsci"])} <= {"djsci.W001"}
+    with override_settings(DJSCI={"NO_SUCH_KEY": 1}):
+        found = checks.run_checks(tags=["djsci"])
+    assert [message.id for message in found] == ["djsci.E001"]
+    with override_settings(ALLOWED_HOSTS=["*"]):
+        deployed = checks.run_checks(tags=["djsci"], include_deployment_checks=True)
+        assert "djsci.E009" not in {message.id for message in checks.run_checks(tags=["djsci"])}
+    assert "djsci.E009" in {message.id for message in deployed}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"DJSCI": {"NO_SUCH_KEY": 1, "LEASE": 1}}, "djsci.E001"),
+        ({"DJSCI": ["TIMEOUT"]}, "djsci.E002"),
+        ({"DJSCI": {"TIMEOUT": "300"}}, "djsci.E002"),
+        ({"DJSCI": {"TIMEOUT": 0}}, "djsci.E002"),
+        ({"DJSCI": {"RETRIES": -1}}, "djsci.E002"),
+        ({"DJSCI": {"RUNNING": True}}, "djsci.E002"),
+        ({"DJSCI": {"ALLOWED_ORIGINS": "https://a.test"}}, "djsci.E002"),
+        ({"DJSCI": {"ENGINES": "kernel"}}, "djsci.E002"),
+        ({"DJSCI": {"TRUSTED_PROXIES": ["10.0.0.0/8", "proxy"]}}, "djsci.E003"),
+        ({"DJSCI": {"ALLOWED_ORIGINS": ["https://a.test/"]}}, "djsci.E004"),
+        ({"DJSCI": {"ALLOWED_ORIGINS": ["*"]}}, "djsci.E004"),
+        ({"DJSCI": {"ENGINES": {"py": "thread"}}}, "djsci.E005"),
+        ({"DJSCI": {"ENGINES": {"ipynb": "rocket"}}}, "djsci.E006"),
+        ({"DJSCI": {"ISOLATION": "bwrap"}}, "djsci.E007"),
+        ({"DJSCI": {"LEASE": 14.9, "HEARTBEAT": 5}}, "djsci.E008"),
+        ({"ALLOWED_HOSTS": ["127.0.0.1", "*"], "DJSCI": {"ISOLATION": "process"}}, "djsci.E009"),
+        ({"DJSCI": {"DISPATCHER": "pigeons"}}, "djsci.E010"),
+        ({"DJSCI": {"STORAGE": "attic"}}, "djsci.E011"),
+        ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}}}, "djsci.E012"),
+        ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": None}}}, "djsci.E012"),
+        ({"ALLOWED_HOSTS": ["example.test"]}, "djsci.W001"),
+        ({"CHANNEL_LAYERS": IN_MEMORY, "DATABASES": POSTGRES}, "djsci.W004"),
+        (
+            {
+                "STORAGES": PUBLIC,
+                "DJSCI": {"STORAGE": "public"},
+                "STATICFILES_DIRS": [("p", "/srv/static")],
+            },
+            "djsci.W005",
+        ),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_named(settings: dict[str, Any], expected: str, databases: Any):
+    databases(settings)
+    with override_settings(**{"ALLOWED_HOSTS": ["127.0.0.1"], **settings}):
+        assert ids() == {expected}
+
+
+def test_sqlite_as_django_sets_it_up_is_warned_about(databases: Any):
+    databases({"DATABASES": SQLITE})
+    with override_settings(ALLOWED_HOSTS=[]):
+        assert ids() == {"djsci.W002", "djsci.W003"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"DJSCI": {"LEASE": 15, "HEARTBEAT": 5}},
+        {"ALLOWED_HOSTS": ["example.test"], "DJSCI": {"ISOLATION": "process"}},
+        {"ALLOWED_HOSTS": ["*"], "DJSCI": {"ISOLATION": "process"}, "DEBUG": True},
+        {"ALLOWED_HOSTS": ["localhost", "127.0.0.1", "[::1]", "app.localhost", ".localhost"]},
+        {"CHANNEL_LAYERS": IN_MEMORY},
+        {"CHANNEL_LAYERS": IN_MEMORY, "DATABASES": POSTGRES, "DEBUG": True},
+        {
+            "ASGI_APPLICATION": None,
+            "DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}},
+        },
+        {"STATIC_ROOT": "/srv/static"},
+        {"MEDIA_URL": "/media/"},
+        {"DJSCI": {"ALLOWED_ORIGINS": ["https://a.test"], "TRUSTED_PROXIES": ["10.0.0.1", "::1"]}},
+    ],
+    ids=str,
+)
+def test_what_is_right_is_left_alone(settings: dict[str, Any], databases: Any):
+    databases(settings)
+    with override_settings(**{"ALLOWED_HOSTS": ["127.0.0.1"], **settings}):
+        assert ids() == set()
+
+
+@pytest.mark.parametrize(("root", "expected"), [(None, {"djsci.W005"}), ("/srv/other", set())])
+def test_serving_the_media_folder_is_warned_about(root: str | None, expected: set[str]):
+    with override_settings(DEBUG=True, MEDIA_URL="/media/", ALLOWED_HOSTS=[]):
+        urls = ModuleType("urls")
+        urls.urlpatterns = static("/media/", document_root=root or now.MEDIA_ROOT)  # type: ignore[attr-defined]
+        with override_settings(ROOT_URLCONF=urls):
+            assert ids() == expected
+
+
+def test_every_check_is_documented_and_tried():
+    text = (ROOT / "djsci" / "checks.py").read_text()
+    known = set(re.findall(r"djsci\.[EW]\d{3}", text))
+    documented = re.findall(r"^\| `(djsci\.[EW]\d{3})` \|", documents(), re.MULTILINE)
+    assert len(known) > 10
+    assert known == set(documented)
+    assert len(documented) == len(known)
+    assert known <= set(re.findall(r"djsci\.[EW]\d{3}", Path(__file__).read_text()))
+
+
+def documents() -> str:
+    return (ROOT / "docs" / "checks.md").read_text()
