@@ -9,4 +9,4 @@ django_application = get_asgi_application()
 
 from djsci import routing  # noqa: E402 - consumers import models, which need the line above
 
-application = routing.application(django_application)
+application = routing.application(django_application, most_elsewhere=1 << 20)

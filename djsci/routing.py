@@ -27,11 +27,17 @@ async def _refuse(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close"})
 
 
-def application(django_application: Application) -> Application:
-    """The ASGI application of a project that has nothing but djsci's sockets."""
+def application(
+    django_application: Application, *, most_elsewhere: int | None = None
+) -> Application:
+    """The ASGI application of a project that has nothing but djsci's sockets.
+
+    `most_elsewhere`: the bytes that a body may have on pages that are not djsci's.
+    """
     elsewhere: Any = _refuse
     sockets = URLRouter([*websocket_urlpatterns, re_path(r"", elsewhere)])
-    router = ProtocolTypeRouter({"http": BodyCap(django_application), "websocket": sockets})
+    capped = BodyCap(django_application, elsewhere=most_elsewhere)
+    router = ProtocolTypeRouter({"http": capped, "websocket": sockets})
 
     async def serve(scope: Any, receive: Any, send: Any) -> None:
         # Not at import, which may be before a fork: this process serves, so it executes.
