@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from djsci.guest.modules import is_taken, new_module
+from djsci.guest.modules import is_taken, new_module, run_code
 
 from .code import module_code
 
@@ -94,7 +94,7 @@ class Companions:
         code = module_code(importlib.util.decode_source(self._files[path.name]), str(path))
         module = self._modules[name] = self.module(path.name)
         try:
-            exec(code, module.__dict__)  # noqa: S102 - the user's own companion
+            run_code(code, module.__dict__)
         except BaseException:
             del self._modules[name]
             raise

@@ -13,6 +13,7 @@ from typing import Any
 from djsci.core import events
 from djsci.core.sources import Source, SourceCell
 from djsci.guest import api, call, results
+from djsci.guest.modules import run_code
 from djsci.guest.requests import HandlerRequest
 
 from .capture import Name, listener
@@ -129,7 +130,7 @@ class Play:
         self._entry[path] = 1
         code = module_code(self.source.cells[0].text, path)
         module = companions.module(self.source.name)
-        exec(code, module.__dict__)  # noqa: S102 - to run the user's code is what djsci is for
+        run_code(code, module.__dict__)
         return module.__dict__
 
     def _notebook(self, companions: Companions) -> dict[str, Any]:

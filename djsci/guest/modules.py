@@ -6,22 +6,28 @@ import sys
 from collections.abc import Container
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import Any
 
 
-def load_module(entry: Path, *, code: CodeType | None = None, on_path: bool = True) -> ModuleType:
+def load_module(entry: Path, *, on_path: bool = True) -> ModuleType:
     """Execute the file `entry` of a run's folder as a fresh module and return it.
 
     For a process that serves one run (`on_path`): its folder joins `sys.path` last, so that
     companions import by name and shadow nothing. What the file raises passes through; the module is
     in `sys.modules` before it runs.
     """
-    code = code or compile(entry.read_bytes(), str(entry), "exec", dont_inherit=True)
+    code = compile(entry.read_bytes(), str(entry), "exec", dont_inherit=True)
     module = new_module(str(entry))
     sys.modules[module.__name__] = module
     if on_path and str(entry.parent) not in sys.path:
         sys.path.append(str(entry.parent))
-    exec(code, module.__dict__)  # noqa: S102 - to run the user's code is what djsci is for
+    run_code(code, module.__dict__)
     return module
+
+
+def run_code(code: CodeType, namespace: dict[str, Any]) -> None:
+    """Run user code. To do so is what djsci is for, and it is done here."""
+    exec(code, namespace)  # noqa: S102
 
 
 def new_module(path: str, *, ours: Container[str] = ()) -> ModuleType:
