@@ -119,6 +119,7 @@ class Run(models.Model):
 
     id = ShortUUIDField(primary_key=True)
     file = models.ForeignKey(PrivateFile, models.CASCADE, related_name="runs")
+    file_id: str
     version = models.ForeignKey(Version, models.RESTRICT, related_name="runs")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+"
@@ -186,7 +187,7 @@ class Run(models.Model):
         )
 
     def __str__(self) -> str:
-        return self.pk
+        return str(self.pk)
 
     @property
     def is_final(self) -> bool:
@@ -198,6 +199,7 @@ class LogRow(models.Model):
     """Events `first` to `last` of a run, one event's JSON a line."""
 
     run = models.ForeignKey(Run, models.CASCADE, db_index=False, related_name="log")
+    run_id: str
     first = models.BigIntegerField()
     last = models.BigIntegerField()
     created = models.DateTimeField()

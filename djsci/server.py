@@ -99,7 +99,7 @@ class Drain:
 def serve(*, server: str = "daphne", host: str = "127.0.0.1", port: int = 8000) -> int:
     """Serve until a signal and drain; the exit status. Port 0: a free one."""
     traffic = Traffic(application())
-    executor.start()
+    executor.start().warm()
     try:
         return {"daphne": _serve_daphne, "uvicorn": _serve_uvicorn}[server](traffic, host, port)
     finally:

@@ -121,7 +121,7 @@ class _Capture:
     def _take_streams(self) -> None:
         for name in ("stdout", "stderr"):
             if not isinstance(getattr(sys, name), Proxy):
-                self._replace(sys, name, Proxy(name, getattr(sys, name)))  # type: ignore[arg-type]
+                self._replace(sys, name, Proxy(name, getattr(sys, name)))
 
     def _install(self) -> None:
         self._take_streams()

@@ -1,5 +1,6 @@
 """Which engine runs a version, and this process's engines: the one engine module with Django."""
 
+import asyncio
 from collections.abc import Callable
 
 from django.db import close_old_connections
@@ -38,8 +39,13 @@ def choose(file: PrivateFile, version: Version, source: Source) -> tuple[str, st
         return "thread", isolation
     if source.language != "python" and source.kernel not in KernelEngine.kernelspecs():
         raise SourceInvalid(f"The notebook's kernel {source.kernel!r} is not installed here.")
-    configured = conf.get("ENGINES")[source.kind]
-    return (configured if configured in _MAKERS and configured != "thread" else "kernel"), isolation
+    return _configured(source.kind), isolation
+
+
+def _configured(kind: str) -> str:
+    """The engine that the site runs this kind of file in; never `thread`, which a file asks for."""
+    name = conf.get("ENGINES").get(kind, "kernel")
+    return name if name in _MAKERS and name != "thread" else "kernel"
 
 
 def _isolation(file: PrivateFile) -> str:
@@ -54,13 +60,21 @@ class Engines:
 
     def __init__(self) -> None:
         self._open: dict[str, Engine] = {}
+        self._opening = asyncio.Lock()
 
     async def get(self, name: str) -> Engine:
         """The engine of this name, ready."""
-        if name not in self._open:
-            engine = self._open[name] = _MAKERS[name]()
-            await engine.open()
-        return self._open[name]
+        async with self._opening:
+            if name not in self._open:
+                engine = _MAKERS[name]()
+                await engine.open()
+                self._open[name] = engine
+            return self._open[name]
+
+    async def warm(self) -> None:
+        """Make the site's own engines ready before the first run asks for them."""
+        for name in sorted({_configured(kind) for kind in conf.get("ENGINES")}):
+            await self.get(name)
 
     async def close(self) -> None:
         """Close all that were opened."""

@@ -110,7 +110,7 @@ def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> list[C
     if not queued:
         return []
     counts = _Counts()
-    claims = []
+    claims: list[Claim] = []
     while queued and len(claims) < slots and counts.host < conf.running_slots():
         queued = [run for run in queued if counts.allow(run["user"], run["file"])]
         if not queued:

@@ -78,6 +78,10 @@ class Executor:
 
         self._loop.call_soon_threadsafe(begin)
 
+    def warm(self) -> None:
+        """Make the site's own engines ready before the first run asks for them."""
+        self.soon(self._engines.warm())
+
     def ring(self) -> None:
         """A run may be startable: claim, if a slot is free."""
         self.soon(self._claim())

@@ -25,7 +25,7 @@ def numbered(event: str, *, seq: int, t: float) -> str:
     return f'{{"seq":{seq},"t":{t:.3f},{event[1:]}'
 
 
-def from_now(seconds: float) -> ExpressionWrapper:
+def from_now(seconds: float) -> "ExpressionWrapper[Any]":
     """The database's own time, `seconds` from now."""
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
 
