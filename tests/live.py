@@ -33,6 +33,9 @@ from djsci import conf
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 import json, pathlib
 _said = json.loads(pathlib.Path(__file__).with_name("said.json").read_text(encoding="utf-8"))
+_said["settings"]["DJSCI"] = {
+    **DJSCI, "POOL": {"size": 1, "preload": []}, **_said["settings"].get("DJSCI", {})
+}
 globals().update(_said["settings"])
 for _name, _value in _said["intervals"].items():
     assert hasattr(conf.intervals, _name), _name
@@ -111,8 +114,9 @@ def server(
     """A server that `djsci up` runs; ended by its pid. Its log is shown when the test fails.
 
     `database`: the URL of a PostgreSQL in which a database is made for this server (default: a
-    SQLite file). `settings` and `intervals` override the project's; JSON values only. With `data`
-    the folder is kept, so that a second server can go on where the first one ended. `modules` is a
+    SQLite file). `settings` and `intervals` override the project's; JSON values only. Unless
+    `DJSCI` names another `POOL`, one kernel is kept ready and nothing is imported ahead. With
+    `data` the folder is kept: a second server can go on where the first one ended. `modules` is a
     folder from which the server may import.
     """
     folder = Path(tempfile.mkdtemp(prefix="djsci-live-"))

@@ -1,5 +1,6 @@
 """The stand-alone project: its settings, its demo, `make run`, and `djsci up` on both servers."""
 
+import json
 import os
 import shlex
 import shutil
@@ -10,17 +11,20 @@ import subprocess
 import sys
 import threading
 import time
+from asyncio import timeout as within
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import websockets
 from django.core.exceptions import ImproperlyConfigured
 
 from asgi_project import environment
-from tests import live
+from tests import live, servers
 
 ROOT = Path(__file__).parent.parent
 UP = [sys.executable, "-m", "djsci", "up"]
@@ -286,9 +290,8 @@ def test_a_taken_port_is_an_error_and_not_a_silent_server(tmp_path: Path):
             assert b"serves" not in done.stdout
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
-def test_the_project_has_a_login_an_admin_and_static_files(kind: Any):
-    with live.server(kind) as site, httpx.Client(base_url=site.url, timeout=30) as client:
+def test_the_project_has_a_login_an_admin_and_static_files():
+    with live.server("uvicorn") as site, httpx.Client(base_url=site.url, timeout=30) as client:
         seeded = site.seed({"users": [{"name": "ada", "superuser": True}]})
         assert client.get("/").headers["location"].endswith("djsci/console/")
         page = client.get("/accounts/login/")
@@ -314,8 +317,9 @@ def test_the_project_has_a_login_an_admin_and_static_files(kind: Any):
 
 
 def test_five_failed_logins_make_an_address_wait_and_successes_do_not_count():
-    with live.server() as site, httpx.Client(base_url=site.url, timeout=30) as client:
+    with live.server("daphne") as site, httpx.Client(base_url=site.url, timeout=30) as client:
         site.seed({"users": [{"name": "ada"}]})
+        assert client.get("/static/asgi_project/login.css").status_code == 200
 
         def sign_in(password: str) -> int:
             client.cookies.clear()
@@ -328,3 +332,102 @@ def test_five_failed_logins_make_an_address_wait_and_successes_do_not_count():
         assert [sign_in("guess") for _ in range(5)] == [200] * 5
         assert sign_in("ada") == 429
         assert client.get("/admin/login/").headers["location"].startswith("/accounts/login/")
+
+
+WALK = """
+import time
+
+def djsci_handler(request, seconds: float = 60):
+    print("begun", flush=True)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.05)
+    return "arrived"
+"""
+
+
+def walking(site: live.Site) -> live.Seeded:
+    """A file that walks for as long as it is told to."""
+    return site.seed(
+        {
+            "users": [{"name": "ada"}],
+            "files": [{"name": "walk", "owner": "ada", "files": {"walk.py": WALK}}],
+        }
+    )
+
+
+@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+async def test_draining_tells_sockets_to_come_back_and_lets_runs_end(kind: Any):
+    with (
+        live.server(kind, settings={"DJSCI": {"DRAIN": 20}}) as site,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        headers = walking(site).bearer("ada")
+        async with (
+            within(60),
+            websockets.connect(
+                f"{site.socket_url}/djsci/ws/call/walk/", additional_headers=headers
+            ) as connection,
+        ):
+            await connection.send(json.dumps({"type": "start", "parameters": {"seconds": 3}}))
+            frames = []
+            while "begun" not in str(frames):
+                frames.append(json.loads(await connection.recv()))
+            stopped = pool.submit(site.stop)
+            with suppress(websockets.ConnectionClosed):
+                while True:
+                    frames.append(json.loads(await connection.recv()))
+        assert connection.close_code == 4410, site.said()
+        assert frames[-1]["code"] == "draining"
+        assert stopped.result(60) == 0, site.said()
+        [run] = [frame["run"] for frame in frames if frame["type"] == "started"]
+        assert state_of(site, run) == ("succeeded", "")
+
+
+def test_what_outlasts_the_drain_is_cancelled_and_says_why():
+    with live.server(settings={"DJSCI": {"DRAIN": 1}}) as site:
+        headers = walking(site).bearer("ada")
+        started = httpx.post(
+            f"{site.url}/djsci/api/v1/files/walk/runs/", headers=headers, json={}, timeout=30
+        ).json()
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            url = f"{site.url}/djsci/api/v1/runs/{started['id']}/events/"
+            if "begun" in httpx.get(url, headers=headers, timeout=30).text:
+                break
+            time.sleep(0.05)
+        assert site.stop() == 0, site.said()
+        assert state_of(site, started["id"]) == ("cancelled", "shutdown")
+
+
+def state_of(site: live.Site, run: str) -> tuple[str, str]:
+    """The state and the reason that the database holds, the server being gone."""
+    code = (
+        "import django, json; django.setup(); from djsci.models import Run;"
+        f"run = Run.objects.get(pk={run!r}); print(json.dumps([run.state, run.reason]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=site.environment,
+        capture_output=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    state, reason = json.loads(done.stdout)
+    return state, reason
+
+
+def test_the_project_runs_on_uvicorn_postgresql_and_redis():
+    with (
+        servers.postgres_url() as database,
+        servers.valkey_url() as redis,
+        live.server("uvicorn", database=database, redis=redis) as site,
+    ):
+        headers = walking(site).bearer("ada")
+        url = f"{site.url}/djsci/sync_py/walk/?seconds=0"
+        assert httpx.get(url, headers=headers, timeout=60).json() == "arrived"
+        wrong = {"Authorization": "Bearer djsci_nonsense"}
+        codes = {httpx.get(url, headers=wrong, timeout=60).status_code for _ in range(12)}
+        assert codes == {401, 429}  # counted in Redis, as JSON
+        assert site.stop() == 0, site.said()
