@@ -102,7 +102,7 @@ class Companions:
 
 
 def _exit(code: Any = None) -> None:
-    raise SystemExit(code)
+    raise SystemExit if code is None else SystemExit(code)
 
 
 def _input(prompt: object = "") -> str:

@@ -222,7 +222,7 @@ CASES: tuple[Case, ...] = (
     Case(
         "exit with nothing is a failure too",
         "def djsci_handler(request):\n    exit()\n",
-        [("error", "SystemExit", "None", 2), ("end", "failed", "exited 0")],
+        [("error", "SystemExit", "", 2), ("end", "failed", "exited 0")],
     ),
     Case(
         "a notebook runs its cells, then its handler",
