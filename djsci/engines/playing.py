@@ -44,6 +44,7 @@ class Play:
         self._has_loop = False
         self._entry: dict[str, int | None] = {}
         self._value: Any = None
+        self._folder: Path | None = None
 
     def run(self) -> None:
         """To be called in the run's thread, once."""
@@ -56,7 +57,7 @@ class Play:
             on_result=self._keep if is_whole else None,
         )
         api.enter(channel)
-        folder = Path(tempfile.mkdtemp(prefix="djsci-run-"))
+        folder = self._folder = Path(tempfile.mkdtemp(prefix="djsci-run-"))
         companions = Companions(folder, self.source.files)
         try:
             self._guarded(folder, companions)
@@ -65,8 +66,13 @@ class Play:
             companions.close()
             for path in (*self._entry, *(str(folder / name) for name in self.source.files)):
                 linecache.cache.pop(path, None)
-            shutil.rmtree(folder, ignore_errors=True)
+            self.remove_folder()
             self.outbox.end_lines()
+
+    def remove_folder(self) -> None:
+        """Also for a run that never comes back."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def write(self, name: Name, text: str) -> None:
         self.outbox.write(name, text)

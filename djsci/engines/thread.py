@@ -109,6 +109,8 @@ class ThreadEngine(Engine):
                 while not all(execution.is_abandoned for execution in self._threads.values()):
                     self._freed.clear()
                     await self._freed.wait()
+        for execution in self._threads.values():
+            execution.play.remove_folder()
         if self._is_open:
             self._is_open = False
             capture.close()
