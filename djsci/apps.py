@@ -8,4 +8,4 @@ class DjsciConfig(AppConfig):
     name = "djsci"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401, PLC0415 - registers the system checks
+        from . import checks  # noqa: F401 - registers the system checks

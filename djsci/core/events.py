@@ -158,7 +158,7 @@ class Error(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunk(Event):
-    """One item that a generator handler yielded: `value`, or `ref` and `size` (bytes) when large."""
+    """One item that a generator yielded: `value`, or `ref` and `size` (bytes) when large."""
 
     type: ClassVar[str] = "chunk"
     value: Json | None = _optional()

@@ -57,7 +57,7 @@ class Stop:
 
 
 class Engine(ABC):
-    """Runs a source and yields its events. Iterate it under `aclosing`; closing it kills the run."""
+    """Runs a source and yields its events. Iterate it under `aclosing`: closing kills the run."""
 
     name: ClassVar[str]
     can_kill: ClassVar[bool] = True
@@ -72,10 +72,10 @@ class Engine(ABC):
         The engine keeps the deadline (`limits.timeout` from `running`) itself.
         """
 
-    async def open(self) -> None:
+    async def open(self) -> None:  # noqa: B027 - not every engine has something to prepare
         """Prepare what makes the next run fast. Called once, on the executor's loop."""
 
-    async def close(self) -> None:
+    async def close(self) -> None:  # noqa: B027
         """End every process and thread that this engine started."""
 
     @abstractmethod
