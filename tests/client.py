@@ -1,10 +1,10 @@
 """The reference client: one reducer for sockets and HTTP, and how each connection ends.
 
-    run = Follower(site.url, headers=made.bearer("ada"))
-    await run.call("hello", {"name": "Ada"})     # a socket on ws/call/, then ws/runs/ until `end`
-    await run.follow(run_id)                     # sockets only
-    await run.poll(run_id)                       # JSON pages over HTTP
-    run.text("stdout"), run.end["state"], run.result
+run = Follower(site.url, headers=made.bearer("ada"))
+await run.call("hello", {"name": "Ada"})     # a socket on ws/call/, then ws/runs/ until `end`
+await run.follow(run_id)                     # sockets only
+await run.poll(run_id)                       # JSON pages over HTTP
+run.text("stdout"), run.end["state"], run.result
 """
 
 import asyncio

@@ -19,9 +19,10 @@ class Gone(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """An `events` frame, ready to send; `last` is the last seq in it."""
+    """An `events` frame, ready to send, of `size` bytes; `last` is the last seq in it."""
 
     text: str
+    size: int
     last: int
 
 
@@ -34,18 +35,18 @@ def frames(page: Page, *, run_id: str, with_traceback: bool) -> Iterator[Frame]:
         line = lines.public(raw, run_id=run_id, with_traceback=with_traceback)
         length = len(line) if line.isascii() else len(line.encode())
         if batch and (len(batch) >= most_events or size + length > most_bytes):
-            yield _frame(first, batch)
+            yield _frame(first, batch, size)
             first, batch, size = first + len(batch), [], 0
         batch.append(line)
         size += length + 1
     if batch:
-        yield _frame(first, batch)
+        yield _frame(first, batch, size)
 
 
-def _frame(first: int, batch: list[str]) -> Frame:
+def _frame(first: int, batch: list[str], size: int) -> Frame:
     last = first + len(batch) - 1
     text = f'{{"type":"events","first":{first},"last":{last},"events":[{",".join(batch)}]}}'
-    return Frame(text=text, last=last)
+    return Frame(text=text, size=size, last=last)
 
 
 class Pump:
@@ -63,14 +64,14 @@ class Pump:
     async def events(self, frame: Frame) -> None:
         """Send events. Yields to the loop: some servers' `send` does not."""
         async with self._turn:
-            if await self._put(frame.text):
+            if await self._put(frame.text, frame.size):
                 self.last = frame.last
         await asyncio.sleep(0)
 
     async def say(self, frame: dict[str, Any]) -> None:
         """Send any other frame."""
         async with self._turn:
-            await self._put(dumps(frame))
+            await self._put(dumps(frame), 0)
 
     async def close(self, code: int, words: dict[str, Any] | None = None) -> None:
         """Say the last words, if any, and close; whatever others try to send is dropped."""
@@ -86,16 +87,16 @@ class Pump:
         if self._is_over:
             return
         if words:
-            await self._put(dumps(words))
+            await self._put(dumps(words), 0)
         self._is_over = True
         if code == 1000:
             await self._let_it_arrive()
         await self._within_limit({"type": "websocket.close", "code": code})
 
-    async def _put(self, text: str) -> bool:
+    async def _put(self, text: str, size: int) -> bool:
         if self._is_over:
             return False
-        self.bytes += len(text)
+        self.bytes += size
         await self._within_limit({"type": "websocket.send", "text": text})
         self.spoke = time.monotonic()
         return True

@@ -1,0 +1,340 @@
+"""The console's pages as Django serves them: who sees what, forms, errors, frames, policies."""
+
+import re
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.contrib.auth import get_user_model
+from django.test import Client
+
+from djsci import runs
+from djsci.access.callers import Caller
+from djsci.core.events import FINAL
+from djsci.models import Run
+from djsci.web import fields, frames
+from tests.conftest import MakeFile, notebook
+
+TYPED = """
+from datetime import date
+from typing import Literal
+
+def djsci_handler(request, name: str, count: int = 3, loud: bool = False, when: date | None = None,
+                  size: Literal["small", "large"] = "small", tags: list[str] = [], more: dict = {}):
+    '''Greets somebody.
+
+    As often as told.'''
+    print("\\x1b[31mhello\\x1b[0m", name)
+    return {"name": name, "count": count, "loud": loud, "when": when, "size": size, "tags": tags,
+            "more": more}
+"""
+FRAMED = {"HTTP_SEC_FETCH_SITE": "same-origin", "HTTP_SEC_FETCH_DEST": "iframe"}
+
+
+@pytest.fixture
+def browser(user: Any) -> Client:
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def stranger(user: Any) -> Client:
+    client = Client()
+    client.force_login(get_user_model().objects.create_user("bob"))
+    return client
+
+
+def ended(run_id: str) -> Run:
+    assert async_to_sync(runs.finish)(run_id, wait=30) is not None
+    return runs.get_now(run_id)
+
+
+def run_of(answer: Any) -> Run:
+    assert answer.status_code == 303, answer.content.decode()[:2000]
+    return ended(answer["Location"].rstrip("/").split("/")[-1])
+
+
+def test_pages_ask_strangers_to_sign_in(user: Any, make_file: MakeFile) -> None:
+    file = make_file(TYPED)
+    for path in ("", f"files/{file.pk}/", "runs/", "runs/x/", "runs/x/log.txt"):
+        answer = Client().get(f"/djsci/console/{path}")
+        assert answer.status_code == 302, path
+        assert answer["Location"].startswith("/accounts/login/?next=/djsci/console/")
+
+
+def test_the_catalogue_shows_what_one_may_see(
+    browser: Client, stranger: Client, make_file: MakeFile
+) -> None:
+    make_file(TYPED, name="<b>mine")
+    make_file(TYPED, name="everyones", access="authenticated")
+    mine, theirs = (each.get("/djsci/console/").content.decode() for each in (browser, stranger))
+    assert "&lt;b&gt;mine" in mine
+    assert "<b>mine" not in mine
+    assert "everyones" in mine
+    assert "everyones" in theirs
+    assert "mine" not in theirs
+    found = browser.get("/djsci/console/", {"q": "every"}).content.decode()
+    assert "everyones" in found
+    assert "mine" not in found
+
+
+def test_hidden_and_missing_look_the_same(
+    stranger: Client, browser: Client, make_file: MakeFile
+) -> None:
+    file = make_file(TYPED, name="hidden")
+    run = run_of(browser.post(f"/djsci/console/files/{file.pk}/run/", {"p-name": "x"}))
+    for path in ("files/{}/", "runs/{}/", "runs/{}/log.txt"):
+        there = path.format(run.pk if "runs" in path else file.pk)
+        answers = [stranger.get(f"/djsci/console/{each}") for each in (there, path.format("no"))]
+        assert {answer.status_code for answer in answers} == {404}
+    for path in (f"files/{file.pk}/run/", f"runs/{run.pk}/cancel/"):
+        assert stranger.post(f"/djsci/console/{path}").status_code == 404
+
+
+def test_a_form_starts_a_run_with_typed_parameters(browser: Client, make_file: MakeFile) -> None:
+    file = make_file(TYPED, name="typed")
+    page = browser.get("/djsci/console/files/typed/").content.decode()
+    assert "As often as told." in page
+    key = re.search(r'name="key" value="([^"]+)"', page)
+    assert key
+    form = {
+        "key": key[1],
+        "p-name": "Ada",
+        "p-count": "7",
+        "p-loud": "true",
+        "p-when": "2030-06-01",
+        "p-size": "large",
+        "p-tags": "one thing\nanother",
+        "p-more": '{"a": [1]}',
+    }
+    answers = [browser.post(f"/djsci/console/files/{file.pk}/run/", form) for _ in range(2)]
+    assert answers[0]["Location"] == answers[1]["Location"]
+    run = run_of(answers[0])
+    assert run.state == "succeeded", run.error
+    assert run.trigger == "form"
+    assert run.parameters == {
+        "name": "Ada",
+        "count": 7,
+        "loud": True,
+        "when": "2030-06-01",
+        "size": "large",
+        "tags": ["one thing", "another"],
+        "more": {"a": [1]},
+    }
+
+
+def test_what_is_left_empty_leaves_the_default(browser: Client, make_file: MakeFile) -> None:
+    file = make_file(TYPED)
+    form = {"p-name": "", "p-count": "", "p-when": "", "p-tags": "", "p-more": "", "p-size": ""}
+    run = run_of(browser.post(f"/djsci/console/files/{file.pk}/run/", form))
+    assert run.parameters == {"name": "", "loud": False}
+
+
+@pytest.mark.parametrize(
+    ("form", "field", "kept"),
+    [
+        ({"p-name": "x", "p-count": "many"}, "count", 'value="many"'),
+        ({"p-name": "x", "p-when": "soon"}, "when", 'value="soon"'),
+        ({"p-name": "x", "p-more": "{"}, "more", "{</textarea>"),
+        ({"p-name": "x", "p-size": "huge"}, "size", ""),
+    ],
+    ids=["number", "date", "json", "choice"],
+)
+def test_a_wrong_value_comes_back_at_its_field(
+    browser: Client, make_file: MakeFile, form: dict[str, str], field: str, kept: str
+) -> None:
+    file = make_file(TYPED)
+    answer = browser.post(f"/djsci/console/files/{file.pk}/run/", form)
+    page = answer.content.decode()
+    assert answer.status_code == 422
+    (wrong,) = re.findall(r'<div class="field wrong">(.*?)</div>', page, re.DOTALL)
+    assert f"<code>{field}</code>" in wrong
+    assert kept in wrong
+    assert not Run.objects.exists()
+
+
+def test_a_handler_of_unknown_parameters_takes_an_object(
+    browser: Client, make_file: MakeFile
+) -> None:
+    file = make_file("def djsci_handler(request, **more):\n    return request.json()")
+    run = run_of(browser.post(f"/djsci/console/files/{file.pk}/run/", {"p-parameters": '{"a": 1}'}))
+    assert run.parameters == {"a": 1}
+    refused = browser.post(f"/djsci/console/files/{file.pk}/run/", {"p-parameters": "[1]"})
+    assert refused.status_code == 422
+
+
+def test_the_source_is_for_those_who_may_read_it(
+    browser: Client, stranger: Client, make_file: MakeFile
+) -> None:
+    file = make_file("# a secret remark\n" + TYPED, access="authenticated")
+    path = f"/djsci/console/files/{file.pk}/"
+    assert "a secret remark" in browser.get(path).content.decode()
+    theirs = stranger.get(path)
+    assert theirs.status_code == 200
+    assert "a secret remark" not in theirs.content.decode()
+
+
+def test_a_forged_form_is_refused(user: Any, make_file: MakeFile) -> None:
+    file = make_file(TYPED)
+    strict = Client(enforce_csrf_checks=True)
+    strict.force_login(user)
+    path = f"/djsci/console/files/{file.pk}/run/"
+    assert strict.post(path, {"p-name": "x"}).status_code == 403
+    strict.get(f"/djsci/console/files/{file.pk}/")
+    token = strict.cookies["csrftoken"].value
+    good = {"p-name": "x", "csrfmiddlewaretoken": token}
+    crossed = strict.post(path, good, headers={"Sec-Fetch-Site": "cross-site"})
+    assert crossed.status_code == 403
+    assert not Run.objects.exists()
+    ended_run = run_of(strict.post(path, good))
+    assert ended_run.state == "succeeded"
+
+
+def test_pages_carry_a_policy_without_inline_scripts(browser: Client, make_file: MakeFile) -> None:
+    file = make_file(TYPED, name="policy")
+    run = run_of(browser.post(f"/djsci/console/files/{file.pk}/run/", {"p-name": "</script>"}))
+    for path in ("", f"files/{file.pk}/", "runs/", f"runs/{run.pk}/", "runs/none/"):
+        answer = browser.get(f"/djsci/console/{path}")
+        page, policy = answer.content.decode(), answer["Content-Security-Policy"]
+        nonce = re.search(r"script-src 'nonce-([^']+)' 'strict-dynamic'", policy)
+        assert nonce, path
+        for part in ("default-src 'none'", "frame-ancestors 'none'", "style-src 'self';"):
+            assert part in policy
+        assert not re.search(r"<[^>]*\s(?:style|on\w+)=", page), path
+        for script in re.findall(r"<script\b[^>]*>", page):
+            assert f'nonce="{nonce[1]}"' in script or 'type="application/json"' in script
+    assert browser.get(f"/djsci/console/runs/{run.pk}/").content.count(b"</script>") == 2
+
+
+def test_the_log_is_text_for_those_who_may_watch(browser: Client, make_file: MakeFile) -> None:
+    file = make_file(TYPED)
+    run = run_of(browser.post(f"/djsci/console/files/{file.pk}/run/", {"p-name": "é"}))
+    answer = browser.get(f"/djsci/console/runs/{run.pk}/log.txt")
+    assert answer["Content-Type"] == "text/plain; charset=utf-8"
+    assert answer.content.decode() == "\x1b[31mhello\x1b[0m é\n"
+    plain = browser.get(f"/djsci/console/runs/{run.pk}/log.txt", {"ansi": "strip"})
+    assert plain.content.decode() == "hello é\n"
+
+
+def test_a_run_is_cancelled_by_its_form(browser: Client, make_file: MakeFile) -> None:
+    file = make_file(
+        "import time\ndef djsci_handler(request):\n    while True:\n        time.sleep(0.01)"
+    )
+    answer = browser.post(f"/djsci/console/files/{file.pk}/run/")
+    assert answer.status_code == 303
+    run_id = answer["Location"].rstrip("/").split("/")[-1]
+    cancelled = browser.post(f"/djsci/console/runs/{run_id}/cancel/")
+    assert cancelled.status_code == 303
+    assert ended(run_id).state == "cancelled"
+
+
+def test_history_lists_runs_newest_first(browser: Client, make_file: MakeFile) -> None:
+    file = make_file(TYPED, name="listed")
+    form_path = f"/djsci/console/files/{file.pk}/run/"
+    ids = [run_of(browser.post(form_path, {"p-name": str(n)})).pk for n in range(3)]
+    page = browser.get("/djsci/console/runs/").content.decode()
+    places = [page.index(run_id) for run_id in reversed(ids)]
+    assert places == sorted(places)
+    older = browser.get("/djsci/console/runs/", {"before": ids[1]}).content.decode()
+    assert ids[0] in older
+    assert ids[1] not in older
+    assert ids[2] not in older
+    assert not set(ids) & set(browser.get("/djsci/console/runs/?state=lost").content.split())
+    assert all(Run.objects.get(pk=run_id).state in FINAL for run_id in ids)
+
+
+@pytest.fixture
+def output(browser: Client, make_file: MakeFile, caller: Caller) -> str:
+    """The path of the frame of an HTML output that tries things."""
+    shown = """<b>shown</b><script>top.x = 1</script><iframe src="//e.x"></iframe>
+<META http-equiv="refresh" content="0;url=//e.x"><linked>kept</linked><base href="//e.x">"""
+    code = (
+        "from IPython.display import HTML, display\n"
+        f"def djsci_handler(request):\n    display(HTML({shown!r}))"
+    )
+    file = make_file(notebook(code), entry="output.ipynb", engine="kernel")
+    started = async_to_sync(runs.start)(file.pk, caller=caller, trigger="api")
+    run = ended(started.run_id)
+    assert run.state == "succeeded", run.error
+    page = async_to_sync(runs.page)(run.pk, after=0)
+    seqs = [seq for seq, line in enumerate(page.lines, 1) if '"display_data"' in line]
+    return f"/djsci/api/v1/runs/{run.pk}/outputs/{seqs[0]}/frame/"
+
+
+def test_rich_output_is_framed_and_can_do_nothing(
+    browser: Client, stranger: Client, output: str
+) -> None:
+    answer = browser.get(output, **FRAMED)
+    body = answer.content.decode()
+    assert answer.status_code == 200
+    assert "<b>shown</b>" in body
+    assert "<linked>kept</linked>" in body
+    assert not re.search(r"</?(?:iframe|meta (?!charset)|base)\b", body, re.IGNORECASE)
+    policy = answer["Content-Security-Policy"]
+    assert policy.startswith("sandbox; default-src 'none';")
+    assert "script-src" not in policy
+    assert "frame-ancestors 'self'" in policy
+    assert answer["Connection-Allowlist"] == "()"
+    assert "X-Frame-Options" not in answer
+    assert stranger.get(output, **FRAMED).status_code == 404
+    assert Client().get(output, **FRAMED).status_code == 401
+
+
+def test_rich_output_opens_nowhere_else(browser: Client, output: str, settings: Any) -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    document = {"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document"}
+    foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}
+    for headers in (document, foreign):
+        assert browser.get(output, headers=headers).status_code == 403
+    assert browser.get(output, HTTP_HOST="127.0.0.1:8000").status_code == 403
+    assert browser.get(output, HTTP_HOST="lab.example").status_code == 200
+    assert browser.get(output.replace("/outputs/", "/outputs/9"), **FRAMED).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("tag", "renamed"),
+    [
+        ("<iframe>", "<x-iframe>"),
+        ("</IFRAME>", "</x-IFRAME>"),
+        ("<link/rel=x>", "<x-link/rel=x>"),
+        ("<base\nhref=x>", "<x-base\nhref=x>"),
+        ("<meta", "<x-meta"),
+        ("<frame-set>", "<frame-set>"),
+        ("<metal>", "<metal>"),
+        ("<b>", "<b>"),
+    ],
+)
+def test_tags_that_lead_elsewhere_are_renamed(tag: str, renamed: str) -> None:
+    assert frames.inert(tag) == renamed
+
+
+def test_fields_follow_the_schema() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "day": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+            "size": {"enum": ["a", 2]},
+            "rate": {"type": "number", "default": 0.5},
+            "names": {"type": "array", "items": {"type": "string"}, "default": ["x", "y"]},
+            "deep": {"type": "object"},
+            "on": {"type": "boolean", "default": True},
+            "either": {"anyOf": [{"type": "string"}, {"type": "integer"}]},
+        },
+        "required": ["size"],
+    }
+    made = {field.name: field for field in fields.of_schema(schema)}
+    assert {name: field.kind for name, field in made.items()} == {
+        "day": "date",
+        "size": "select",
+        "rate": "number",
+        "names": "lines",
+        "deep": "json",
+        "on": "checkbox",
+        "either": "text",
+    }
+    assert made["size"].options == ("a", "2")
+    assert made["size"].is_required
+    assert made["rate"].value == "0.5"
+    assert made["names"].value == "x\ny"
+    assert made["on"].is_checked
