@@ -27,6 +27,7 @@ def become_kernel(front: int) -> None:
     set_process(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != front:
         os._exit(1)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.setpgid(0, 0)
     os.environ["JPY_PARENT_PID"] = str(front)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -57,6 +58,12 @@ def kill_orphans() -> None:
         time.sleep(0.001)
 
 
+def end_all(*_: object) -> None:
+    """The server is gone: so is everything below."""
+    kill_orphans()
+    os._exit(1)
+
+
 def end_like(status: int) -> None:
     """Exit as the kernel did."""
     if os.WIFSIGNALED(status):
@@ -70,7 +77,8 @@ def end_like(status: int) -> None:
 
 def main() -> None:
     parent = int(os.environ.get("JPY_PARENT_PID") or 0)
-    set_process(PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, end_all)
+    set_process(PR_SET_PDEATHSIG, signal.SIGTERM)
     if parent and os.getppid() != parent:
         os._exit(1)
     set_process(PR_SET_CHILD_SUBREAPER, 1)

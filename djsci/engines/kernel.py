@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import time
 from collections import deque
@@ -40,9 +41,10 @@ class Outbox:
         self._changed = asyncio.Condition()
         self._is_closed = False
 
-    async def put(self, event: Event) -> None:
+    async def put(self, event: Event, *, waits: bool = True) -> None:
         async with self._changed:
-            await self._changed.wait_for(lambda: self._size < WAITING)
+            if waits:
+                await self._changed.wait_for(lambda: self._size < WAITING)
             size = _size(event)
             self._events.append((event, size))
             self._size += size
@@ -99,7 +101,8 @@ class Execution:
 
     def start(self) -> None:
         """`running` from now on: the deadline counts."""
-        self.unit.limit(cpu_seconds=self.limits.timeout + self.limits.grace + 5)
+        seconds = self.limits.timeout + self.limits.grace + 5
+        self.unit.limit(cpu_seconds=seconds * (os.cpu_count() or 1))
         self._began = time.monotonic()
         self._play = asyncio.create_task(self._run())
         self._ladder = asyncio.create_task(self._climb(self._play))
@@ -166,6 +169,8 @@ class Execution:
         self._go_on()
         if is_guest:
             await cells.hidden(AWAIT.format("finish"), is_last=True)
+        else:
+            self.frames.result = events.Result(value=events.Json(text="null"))
 
     def _go_on(self) -> None:
         """Nothing new begins once the run is to stop, whatever the code made of the interrupt."""
@@ -210,11 +215,10 @@ class Execution:
             if play.done():
                 return
             self._verdict = _final(self.stop.reason) if self.stop.is_asked else "timed_out"
-            saying = asyncio.ensure_future(self.outbox.put(events.Status(state="cancelling")))
+            await self.outbox.put(events.Status(state="cancelling"), waits=False)
             self.unit.interrupt()
             await asyncio.wait({forced, play}, timeout=self.limits.grace, return_when=first)
             self.unit.kill()
-            await saying
         finally:
             for task in (asked, forced):
                 task.cancel()
@@ -265,8 +269,8 @@ class KernelEngine(Engine):
     ) -> AsyncGenerator[Event, None]:
         try:
             unit = await self._take(_kernelspec(source), stop)
-        except StartFailed as error:
-            yield End(state="crashed", elapsed=0.0, reason=str(error))
+        except (StartFailed, OSError) as error:
+            yield End(state="crashed", elapsed=0.0, reason=f"the kernel did not start: {error}")
             return
         if unit is None:
             yield End(state="cancelled", elapsed=0.0)

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 NATIVE = "python3"
 START_TIMEOUT = 60.0
 Value = TypeVar("Value")
+# Milliseconds before zmq connects again. Not -1: at the death of a kernel zmq would then drop its
+# pipe in the middle of a message, and abort this process on the assertion `!_more`.
+NEVER = 1_000_000_000
 RETRY = 1.0  # seconds before a failed refill is tried again
 
 
@@ -60,7 +63,7 @@ class Pool:
             self._context = zmq.asyncio.Context()
             # Bounded: a slow reader fills these, then the kernel's `print` waits.
             self._context.setsockopt(SocketOption.RCVHWM, 32)
-            self._context.setsockopt(SocketOption.RECONNECT_IVL, -1)
+            self._context.setsockopt(SocketOption.RECONNECT_IVL, NEVER)
         self._is_closed = False
         self.refill()
 
@@ -89,7 +92,10 @@ class Pool:
 
     async def _end(self, unit: Unit) -> bool:
         is_gone = unit.close()
-        await self.aside(lambda: shutil.rmtree(unit.folder, ignore_errors=True))
+        if self._aside is None:
+            shutil.rmtree(unit.folder, ignore_errors=True)
+        else:
+            await self.aside(lambda: shutil.rmtree(unit.folder, ignore_errors=True))
         return is_gone
 
     async def aside(self, work: Callable[[], Value]) -> Value:
@@ -106,7 +112,7 @@ class Pool:
         while len(self._ready) < self.size and not self._is_closed:
             try:
                 self._ready.append(await self._start(NATIVE))
-            except StartFailed as error:
+            except Exception as error:
                 logger.warning("A kernel did not start: %s", error)
                 await asyncio.sleep(RETRY)
 

@@ -61,6 +61,15 @@ def own_launch(command: Sequence[str]) -> list[str]:
     return command
 
 
+class Client(AsyncKernelClient):  # type: ignore[misc]
+    """jupyter_client's client, whose sockets do not linger when they are closed."""
+
+    def _create_connected_socket(self, channel: str, identity: bytes | None = None) -> Any:
+        socket = super()._create_connected_socket(channel, identity=identity)
+        socket.linger = 0
+        return socket
+
+
 class KernelManager(AsyncKernelManager):  # type: ignore[misc]
     """jupyter_client's manager, without the second client that it keeps on the control channel."""
 
@@ -83,17 +92,18 @@ class Unit:
         self.kernel_pid = 0  # of its child, where our front is between
         self.started = time.monotonic()
         self.is_guest = False  # ours: the guest can be loaded into it
-        self.has_user_code = False
         self.context = context
-        self._client: AsyncKernelClient | None = None
+        self._client: Client | None = None
         self.manager = KernelManager(
             kernel_name=kernelspec,
             transport="ipc",
             ip=str(folder / "s"),
             connection_file=str(folder / "c.json"),
             context=context,
+            client_factory=Client,
         )
         self._pidfd: int | None = None
+        self._is_gone = False
         self._loop = asyncio.get_running_loop()
         self.died: asyncio.Future[None] = self._loop.create_future()
 
@@ -111,7 +121,7 @@ class Unit:
         return not poller.poll(0)  # asked now: the loop may not have heard of the death yet
 
     @property
-    def client(self) -> AsyncKernelClient:
+    def client(self) -> Client:
         """The client on shell, iopub and control."""
         if self._client is None:
             raise StartFailed("the kernel has no client")
@@ -217,7 +227,7 @@ class Unit:
                 text += content["text"]
             if content.get("execution_state") == "idle":
                 break
-        self.kernel_pid = int(text)
+        self.kernel_pid = int(text.split()[-1])
         while (await client.get_shell_msg())["parent_header"].get("msg_id") != sent:
             pass
 
@@ -256,13 +266,13 @@ class Unit:
 
     def kill(self) -> bool:
         """SIGKILL everything that the unit started; True when none is left."""
-        if self.pid == 0:
+        if self.pid == 0 or self._is_gone:
             return True
         is_gone = tree.kill(self.pid, self.mark)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)  # its threads may outlive its first one by a moment
-            return is_gone
-        return False
+            self._is_gone = is_gone
+        return self._is_gone
 
     @property
     def _process(self) -> subprocess.Popen[bytes]:
