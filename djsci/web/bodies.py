@@ -26,7 +26,8 @@ async def json_object(request: HttpRequest, known: Collection[str]) -> dict[str,
     body = await calling.read_body(request, most=JSON_LIMIT)
     if len(body) > JSON_LIMIT:
         raise TooLarge(f"The body has more than {JSON_LIMIT} bytes.")
-    if not body.strip():
+    is_form = request.content_type == "multipart/form-data"
+    if not body.strip() or (is_form and not request.POST and not request.FILES):
         return {}
     value = await in_files(calling.strict_json, body)
     if not isinstance(value, dict):

@@ -194,9 +194,8 @@ async def _follow(reading: Reading) -> AsyncGenerator[bytes, None]:
                 if page and page.is_last:
                     return
                 if budget.is_spent_by(len(data)):
-                    break
-        if cut := reading.cut(after):
-            yield cut
+                    yield reading.cut(after)
+                    return
     except (DjsciError, DatabaseError) as error:
         logger.info("a stream of run %s broke: %s", reading.run_id, type(error).__name__)
 

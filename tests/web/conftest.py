@@ -1,0 +1,75 @@
+"""Clients of the HTTP surfaces: a program with a token, a browser with a session."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import AsyncClient
+
+from djsci.access import tokens
+
+MakeClient = Callable[..., AsyncClient]
+
+
+class Program(AsyncClient):
+    """A client that sends a token with each request."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+        self.secret = secret
+
+    def generic(self, *args: Any, headers: Any = None, **options: Any) -> Any:
+        headers = {"Authorization": f"Bearer {self.secret}", **(headers or {})}
+        return super().generic(*args, headers=headers, **options)
+
+
+@pytest.fixture
+def make_program(transactional_db: None) -> MakeClient:
+    """A client with a token of `user`."""
+
+    def make(user: Any, *scopes: str) -> AsyncClient:
+        return Program(tokens.make(user, "test", scopes or tokens.SCOPES)[1])
+
+    return make
+
+
+@pytest.fixture
+def program(make_program: MakeClient, user: Any) -> AsyncClient:
+    """A program of the superuser who owns the files."""
+    return make_program(user)
+
+
+@pytest.fixture
+def browser(user: Any) -> AsyncClient:
+    """The same user, signed in, with CSRF checks as in a real server."""
+    client = AsyncClient(enforce_csrf_checks=True)
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def grace(transactional_db: None) -> Any:
+    """Somebody without any right."""
+    return get_user_model().objects.create_user("grace", password="grace")
+
+
+@pytest.fixture
+def stranger(make_program: MakeClient, grace: Any) -> AsyncClient:
+    """A program of hers."""
+    return make_program(grace)
+
+
+async def read(response: Any) -> bytes:
+    """The whole body of a stream."""
+    return b"".join([part async for part in response.streaming_content])
+
+
+def problem_of(response: Any) -> dict[str, Any]:
+    """The problem that the answer is."""
+    assert response["Content-Type"] == "application/problem+json", response.content
+    found: dict[str, Any] = json.loads(response.content)
+    assert found["status"] == response.status_code
+    assert {"type", "title", "status", "detail"} <= found.keys()
+    return found

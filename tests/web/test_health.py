@@ -1,0 +1,135 @@
+"""Probes, metrics, tokens, and the API's own description."""
+
+import json
+from typing import Any
+
+import pytest
+from django.test import AsyncClient
+from openapi_spec_validator import validate
+
+from djsci.access.database import in_database
+from djsci.models import Audit, Token
+from djsci.runs import executor
+from djsci.web import health
+from tests.conftest import MakeFile
+
+from .conftest import MakeClient, problem_of
+
+TOKENS = "/djsci/api/v1/tokens/"
+JSON = "application/json"
+CODE = "def djsci_handler(request, ticker: str, days: int = 30):\n    return ticker\n"
+
+
+@pytest.fixture(autouse=True)
+def fresh_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "_kept", (0.0, {}))
+
+
+async def test_liveness_asks_no_database():
+    answer = await AsyncClient().get("/djsci/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_readiness_names_its_checks(transactional_db):
+    answer = await AsyncClient().get("/djsci/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "ok")
+    assert answer.json()["checks"]["database"] == "ok"
+    assert "details" not in answer.json()
+
+
+async def test_a_process_that_drains_is_not_ready(transactional_db, monkeypatch, program):
+    current = executor.start()
+    monkeypatch.setattr(current, "is_draining", True)
+    answer = await AsyncClient().get("/djsci/health/ready")
+    assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
+    assert answer.json()["checks"]["draining"] == "failed"
+    assert "details" not in answer.json()
+    told = await program.get("/djsci/health/ready")
+    assert told.json()["details"] == {"draining": "shutting down"}
+
+
+async def test_metrics_are_for_staff_and_this_machine(transactional_db, program, stranger):
+    local = await AsyncClient().get("/djsci/metrics")
+    assert local.status_code == 200
+    assert 'djsci_runs_ended_total{state="failed"} 0' in local.content.decode()
+    proxied = {"X-Forwarded-For": "127.0.0.1"}
+    assert (await AsyncClient().get("/djsci/metrics", headers=proxied)).status_code == 404
+    assert (await stranger.get("/djsci/metrics", headers=proxied)).status_code == 404
+    assert (await program.get("/djsci/metrics", headers=proxied)).status_code == 200
+
+
+async def post(client: AsyncClient, body: Any) -> Any:
+    client.cookies["csrftoken"] = "c" * 32
+    headers = {"X-CSRFToken": "c" * 32}
+    return await client.post(TOKENS, body, content_type=JSON, headers=headers)
+
+
+async def test_a_token_is_made_used_listed_and_revoked(browser, make_file: MakeFile):
+    file = await in_database(make_file, CODE, name="one", engine="thread")
+    made = await post(browser, {"name": "mine", "scopes": ["run"], "files": ["one"]})
+    assert made.status_code == 201, made.content
+    token = made.json()
+    assert (token["scopes"], token["files"]) == (["run"], [file.pk])
+    secret = token.pop("secret")
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert (await AsyncClient().get("/djsci/call/one/?ticker=a", headers=headers)).json() == "a"
+    listed = await browser.get(TOKENS)
+    assert listed.json()["items"][0]["id"] == token["id"]
+    assert secret not in listed.content.decode()
+    assert problem_of(await AsyncClient().get(TOKENS, headers=headers))["type"] == "forbidden"
+    gone = await browser.delete(f"{TOKENS}{token['id']}/", headers={"X-CSRFToken": "c" * 32})
+    assert gone.status_code == 204
+    assert (
+        await AsyncClient().get("/djsci/call/one/?ticker=a", headers=headers)
+    ).status_code == 401
+    actions = [row.action async for row in Audit.objects.order_by("pk")]
+    assert actions == ["token", "token revoked"]
+    assert secret not in json.dumps([row async for row in Audit.objects.values("detail")])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"name": "", "scopes": ["run"]},
+        {"name": "a", "scopes": []},
+        {"name": "a", "scopes": ["all"]},
+        {"name": "a", "scopes": "run"},
+        {"name": "a", "scopes": ["run"], "files": ["nothing"]},
+        {"name": "a", "scopes": ["run"], "expires": "soon"},
+        {"name": "a", "scopes": ["run"], "expires": "2001-01-01T00:00:00Z"},
+        {"name": "a", "scopes": ["run"], "user": 1},
+    ],
+    ids=str,
+)
+async def test_a_token_is_not_made_of(browser, body):
+    assert problem_of(await post(browser, body))["status"] in (400, 422)
+    assert not await Token.objects.aexists()
+
+
+async def test_another_persons_token_is_not_there(browser, make_program: MakeClient, grace):
+    await in_database(make_program, grace)
+    token = await Token.objects.aget()
+    browser.cookies["csrftoken"] = "c" * 32
+    answer = await browser.delete(f"{TOKENS}{token.pk}/", headers={"X-CSRFToken": "c" * 32})
+    assert answer.status_code == 404
+    assert (await browser.get(TOKENS)).json()["items"] == []
+
+
+async def test_the_document_is_valid_and_holds_only_what_the_caller_may_run(
+    make_file: MakeFile, program, stranger
+):
+    file = await in_database(make_file, CODE, name="stocks")
+    answer = await program.get("/djsci/api/v1/openapi.json")
+    document = answer.json()
+    validate(document)
+    assert document["openapi"].startswith("3.1")
+    operation = document["paths"][f"/djsci/call/{file.pk}/"]["post"]
+    schema = operation["requestBody"]["content"][JSON]["schema"]
+    assert schema["required"] == ["ticker"]
+    assert "/djsci/api/v1/files/{ref}/runs/" in document["paths"]
+    assert file.pk not in (await stranger.get("/djsci/api/v1/openapi.json")).content.decode()
+    assert (await AsyncClient().get("/djsci/api/v1/openapi.json")).status_code == 401
+    assert (await AsyncClient().get("/djsci/api/v1/docs")).status_code == 302
+    page = await program.get("/djsci/api/v1/docs")
+    assert f"/djsci/call/{file.pk}/" in page.content.decode()

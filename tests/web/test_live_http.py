@@ -1,0 +1,111 @@
+"""Over real sockets, on both servers: names, streams as they happen, peers that leave."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from tests import live
+
+PRINTS = """
+import time
+
+def djsci_handler(request, count: int = 5, pause: float = 0.0):
+    for number in range(count):
+        print("line", number, flush=True)
+        time.sleep(pause)
+    return {"path": request.path, "count": count}
+"""
+NAMES = ["plain", "a b.c", "mörgen", "100%", "a+b", "é?x#y", "日本"]
+SSE = {"Accept": "text/event-stream"}
+LINES = {"Accept": "application/x-ndjson"}
+
+
+@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+def site(request: pytest.FixtureRequest) -> Iterator[tuple[live.Site, live.Seeded]]:
+    files = [{"name": name, "owner": "ada", "files": {"h.py": PRINTS}} for name in NAMES]
+    with live.server(request.param, intervals={"head": 0.2}) as running:
+        made = running.seed({"users": [{"name": "ada", "superuser": True}], "files": files})
+        yield running, made
+
+
+@pytest.fixture
+async def client(site: tuple[live.Site, live.Seeded]):
+    running, made = site
+    options = {"base_url": running.url, "headers": made.bearer("ada"), "timeout": 60}
+    async with httpx.AsyncClient(**options) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_a_name_is_found_as_it_is_encoded_in_the_address(client, name):
+    answer = await client.get(f"/djsci/sync_py/{quote(name, safe='')}/?count=1")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["path"] == f"/djsci/sync_py/{name}/"
+
+
+async def test_head_and_options_have_no_body_and_run_nothing(client):
+    before = (await client.get("/djsci/api/v1/runs/")).json()["items"]
+    for method in ("HEAD", "OPTIONS"):
+        answer = await client.request(method, "/djsci/call/plain/")
+        assert (answer.status_code, answer.content) == (204, b"")
+    answer = await client.head("/djsci/api/v1/runs/")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert (await client.get("/djsci/api/v1/runs/")).json()["items"] == before
+
+
+async def test_events_come_while_the_run_goes_on_and_a_cut_resumes(client):
+    seen: list[str] = []
+    async with client.stream("GET", "/djsci/call/plain/?pause=0.3", headers=SSE) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        async for line in answer.aiter_lines():
+            seen.append(line)
+            if line.startswith("data:") and '"stream"' in line:
+                break
+    last = next(line.removeprefix("id: ") for line in reversed(seen) if line.startswith("id: "))
+    headers = {**SSE, "Last-Event-ID": last}
+    async with client.stream("GET", "/djsci/call/plain/?pause=0.3", headers=headers) as answer:
+        async for line in answer.aiter_lines():
+            seen.append(line)
+    events = [json.loads(line[6:]) for line in seen if line.startswith("data: ")]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    text = "".join(event["text"] for event in events if event["type"] == "stream")
+    assert text == "".join(f"line {number}\n" for number in range(5))
+    assert ": hb" in seen
+    run_id = last.partition("/")[0]
+    run = (await client.get(f"/djsci/api/v1/runs/{run_id}/")).json()
+    assert (run["state"], run["trigger"]) == ("succeeded", "call")
+    newest = (await client.get("/djsci/api/v1/runs/?limit=1")).json()["items"][0]
+    assert newest["id"] == run_id
+
+
+async def test_a_client_that_leaves_changes_nothing(client):
+    path = "/djsci/api/v1/files/plain/runs/"
+    run = (await client.post(path, json={"parameters": {"count": 3, "pause": 1.0}})).json()
+    page = (await client.get(f"{run['links']['events']}?wait=25")).json()
+    while page["events"][-1:] == [] or page["events"][-1]["type"] != "stream":
+        page = (await client.get(f"{run['links']['events']}?after={page['after']}&wait=25")).json()
+    with pytest.raises(httpx.ReadTimeout):
+        await client.get(f"{run['links']['events']}?after={page['after']}&wait=25", timeout=0.2)
+    async with client.stream("GET", run["links"]["events"], headers=LINES) as answer:
+        await anext(answer.aiter_lines())
+    async with client.stream("GET", run["links"]["events"], headers=LINES) as answer:
+        lines = [json.loads(line) async for line in answer.aiter_lines()]
+    assert lines[-1]["state"] == "succeeded"
+    assert (await client.get(run["links"]["result"])).json()["count"] == 3
+
+
+async def test_many_readers_hear_the_same(client):
+    path = "/djsci/api/v1/files/plain/runs/"
+    run = (await client.post(path, json={"parameters": {"count": 50, "pause": 0.01}})).json()
+
+    async def follow() -> list[str]:
+        async with client.stream("GET", run["links"]["events"], headers=LINES) as answer:
+            return [line async for line in answer.aiter_lines()]
+
+    heard = await asyncio.gather(*(follow() for _ in range(15)))
+    assert json.loads(heard[0][-1])["type"] == "end"
+    assert all(lines == heard[0] for lines in heard)
