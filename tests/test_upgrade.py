@@ -63,7 +63,7 @@ def site(released: Path, database: dict[str, Any], tmp_path: Path) -> Program:
     folder = tmp_path / "site"
     folder.mkdir()
 
-    def execute(program: str, task: str) -> list[dict[str, Any]]:
+    def execute(program: str, *tasks: str) -> list[dict[str, Any]]:
         package = old if program == "old" else HERE.parent
         environment = {
             **os.environ,
@@ -72,7 +72,7 @@ def site(released: Path, database: dict[str, Any], tmp_path: Path) -> Program:
             "SITE_DATABASE": json.dumps(database),
         }
         done = subprocess.run(
-            [sys.executable, str(HERE / "upgrade" / f"site_{program}.py"), task],
+            [sys.executable, str(HERE / "upgrade" / f"site_{program}.py"), *tasks],
             cwd=folder,
             env=environment,
             capture_output=True,
@@ -98,17 +98,24 @@ def test_a_project_of_the_first_release_upgrades_and_goes_back(site: Program, ta
     (old,) = site("old", task)
     assert len(old["rows"]) == 14
 
-    (upgraded,) = site("new", "forward")
+    upgraded, used, after_use, called, returned = site("new", "forward", "use", "call", "back")
     assert old_part(upgraded["rows"]) == old["rows"]
     assert upgraded["files"] == old["files"]
     assert {row["access"] for row in upgraded["rows"]} == {"authenticated"}
 
-    used, after_use = site("new", "use")
     assert used["access"] == ["private"]
     assert_each_is_found(old["rows"], used["found"])
     assert old_part(after_use["rows"]) == old["rows"]
 
-    (returned,) = site("new", "back")
+    assert called["strangers"] == [302] * 5
+    assert called["answers"] == [
+        [200, '"old python"'],
+        [200, '"old notebook"'],
+        [200, '"old notebook"'],
+        [200, '"old python"'],
+        [404, ""],
+    ]
+
     assert returned["columns"] == old["columns"]
     assert returned["tables"] == old["tables"]
     assert old_part(returned["rows"]) == old["rows"]

@@ -34,3 +34,4 @@ TEMPLATES = [
         },
     }
 ]
+DJSCI = {"POOL": {"size": 0, "preload": []}}
