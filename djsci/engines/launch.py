@@ -27,6 +27,7 @@ from zmq.constants import SocketOption, SocketType
 WAITING = 32  # messages that wait on each side of the iopub connection
 PENDING = 1 << 20  # characters printed but not sent; then `print` waits
 PIECE = 1 << 18  # characters in one stream message
+PARTIAL = 0.01  # seconds that a line waits for its end
 BURST = 20.0  # lines that go out at once before they go out together
 RATE = 50.0  # such lines a second
 FOREVER = 10 * 365 * 86400.0
@@ -34,29 +35,62 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Printed:
-    """What both streams have printed and not yet sent, in one order."""
+    """What both streams have printed and not yet sent, in one order.
+
+    Each thread's line waits for its end, a flush or `PARTIAL` seconds, so that lines that threads
+    print at once stay whole.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.parts: list[tuple[Any, Any, list[str]]] = []
         self.size = 0
         self.is_due = False
+        self._partial: dict[tuple[Any, int], tuple[Any, str, float]] = {}
         self._tokens = BURST
         self._counted = time.monotonic()
 
     def add(self, stream: "OrderedStream", parent: Any, text: str) -> None:
+        key = (stream, threading.get_ident())
         with self.lock:
-            last = self.parts[-1] if self.parts else None
-            if last is not None and last[0] is stream and last[1] is parent:
-                last[2].append(text)
-            else:
-                self.parts.append((stream, parent, [text]))
-            self.size += len(text)
+            begun = self._partial.pop(key, None)
+            if begun is not None:
+                if begun[0] is parent:
+                    text = begun[1] + text
+                else:
+                    self._add(stream, begun[0], begun[1])
+            end = max(text.rfind("\n"), text.rfind("\r")) + 1
+            if len(text) - end > PIECE:
+                end = len(text)
+            if end:
+                self._add(stream, parent, text[:end])
+            if end < len(text):
+                self._partial[key] = (parent, text[end:], time.monotonic())
 
-    def take(self) -> list[tuple[Any, Any, list[str]]]:
+    def _add(self, stream: "OrderedStream", parent: Any, text: str) -> None:
+        last = self.parts[-1] if self.parts else None
+        if last is not None and last[0] is stream and last[1] is parent:
+            last[2].append(text)
+        else:
+            self.parts.append((stream, parent, [text]))
+        self.size += len(text)
+
+    def end_lines(self) -> None:
+        """Let this thread's unfinished lines go, and what others have left unfinished."""
+        mine, old = threading.get_ident(), time.monotonic() - PARTIAL
         with self.lock:
-            parts, self.parts, self.size, self.is_due = self.parts, [], 0, False
-            return parts
+            for (stream, thread), (parent, text, since) in list(self._partial.items()):
+                if thread == mine or since <= old:
+                    del self._partial[stream, thread]
+                    self._add(stream, parent, text)
+
+    def take(self) -> tuple[list[tuple[Any, Any, list[str]]], bool]:
+        """What is to be sent, and whether unfinished lines are left for later."""
+        with self.lock:
+            self.end_lines()
+            parts, self.parts, self.size = self.parts, [], 0
+            self.is_due = bool(self._partial)
+            return parts, self.is_due
 
     def may_send(self) -> bool:
         """Whether a line goes out at once; in a flood lines go out together."""
@@ -109,6 +143,7 @@ class OrderedStream(OutStream):  # type: ignore[misc]
         """Return when all that was printed before, by subprocesses too, is on its way."""
         if self._is_master_process() and self.pub_thread is not None:
             self._drain_all()
+            self.printed.end_lines()
             self._wait_sent()
 
     def _wait_sent(self) -> None:
@@ -125,7 +160,10 @@ class OrderedStream(OutStream):  # type: ignore[misc]
         self._io_loop.call_later(self.flush_interval, self._flush)
 
     def _flush(self) -> None:
-        for stream, parent, texts in self.printed.take():
+        parts, is_more = self.printed.take()
+        if is_more:
+            self._send_soon()
+        for stream, parent, texts in parts:
             text = "".join(texts)
             if not text.isascii():
                 text = SURROGATE.sub("\ufffd", text)
