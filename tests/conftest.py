@@ -1,27 +1,42 @@
 """Fixtures that make things: users, files, calls; and the proof that nothing is left behind."""
 
+import gc
 import json
+import shutil
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import psutil
 import pytest
 from django.contrib.auth import get_user_model
 
 from djsci import uploads
 from djsci.access.callers import Caller
-from djsci.access.database import close_connections
+from djsci.access.database import DB_POOL, FILES_POOL, close_connections
 from djsci.models import PrivateFile
 from djsci.runs import executor
+from tests import live, settings
 
 MakeFile = Callable[..., PrivateFile]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _stop_executor() -> Iterator[None]:
-    """End this process's executor with the suite, then every pooled database connection."""
+def _nothing_is_left() -> Iterator[None]:
+    """The suite ends its executor; then no process, thread, folder or connection of it is left."""
     yield
     executor.stop()
     close_connections()
+    for pool in (DB_POOL, FILES_POOL):
+        pool.shutdown()
+    live.forget_template()
+    gc.collect()
+    assert [child.cmdline() for child in psutil.Process().children(recursive=True)] == []
+    names = [thread.name for thread in threading.enumerate() if thread.name.startswith("djsci")]
+    assert names == []
+    left = [path.name for path in settings.TEMPORARY.glob("djsci-*")]
+    shutil.rmtree(settings.BASE, ignore_errors=True)
+    assert left == []
 
 
 @pytest.fixture

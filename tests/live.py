@@ -6,7 +6,6 @@ with live.server("uvicorn", settings={"DJSCI": {"TIMEOUT": 5}}) as site:
     httpx.get(f"{site.url}/djsci/sync_py/hello/", headers=made.bearer("ada"))
 """
 
-import atexit
 import json
 import os
 import secrets
@@ -160,6 +159,13 @@ def _write_settings(
 _template: dict[str, Path] = {}
 
 
+def forget_template() -> None:
+    """Remove the migrated database that new servers copy."""
+    kept = _template.pop("sqlite", None)
+    if kept is not None:
+        shutil.rmtree(kept.parent, ignore_errors=True)
+
+
 def _migrate(data: Path, url: str, variables: Mapping[str, str]) -> None:
     """Migrate; on SQLite once a process, afterwards that database is copied."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -175,7 +181,6 @@ def _migrate(data: Path, url: str, variables: Mapping[str, str]) -> None:
     if not url:
         kept = Path(tempfile.mkdtemp(prefix="djsci-template-")) / "db.sqlite3"
         shutil.copy(target, kept)
-        atexit.register(shutil.rmtree, kept.parent, ignore_errors=True)
         _template["sqlite"] = kept
 
 

@@ -6,6 +6,10 @@ from pathlib import Path
 from typing import Any
 
 BASE = Path(os.environ.get("DJSCI_TEST_DIR") or tempfile.mkdtemp(prefix="djsci-tests-"))
+TEMPORARY = BASE / "t"  # short: paths of sockets are
+TEMPORARY.mkdir(parents=True, exist_ok=True)
+os.environ["TMPDIR"] = tempfile.tempdir = str(TEMPORARY)
+
 SECRET_KEY = "not a secret: these are tests"
 DEBUG = False
 ALLOWED_HOSTS = ["127.0.0.1", "localhost", "testserver"]
