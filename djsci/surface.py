@@ -73,6 +73,8 @@ def finished(view: View) -> View:
     @wraps(view)
     async def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         try:
+            if any("\x00" in str(value) for value in kwargs.values()):
+                raise NotFound  # no database holds it, and PostgreSQL will not even look
             response = await view(request, *args, **kwargs)
         except Exception as error:
             response = problems.failure(error)

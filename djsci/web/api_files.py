@@ -181,14 +181,17 @@ async def _source(
     def look_up() -> tuple[str, str]:
         file = uploads.find(ref)
         permissions.require_read(caller, file)
-        present = uploads.current_version(file)
-        asked = file.versions.filter(sha256=version).first() if version else present
+        asked = _version(file, version) if version else uploads.current_version(file)
         if asked is None or (name or asked.entry) not in asked.files:
             raise NotFound
         return name or asked.entry, asked.files[name or asked.entry]
 
     part, sha256 = await in_database(look_up)
     return calling.attachment(await in_files(blobs.get, sha256), part)
+
+
+def _version(file: PrivateFile, sha256: str) -> Version | None:
+    return None if "\x00" in sha256 else file.versions.filter(sha256=sha256).first()
 
 
 def _refused(field: str, message: str) -> BadParameters:

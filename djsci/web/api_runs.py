@@ -145,6 +145,8 @@ def _last_seen(request: HttpRequest, run_id: str, after: int) -> int:
 
 
 def _conditions(file: str | None, state: str | None, user: str | None, since: str | None) -> Q:
+    if "\x00" in f"{file}{user}":
+        raise BadRequest("Nothing is named with a NUL character.")
     conditions = Q()
     if file is not None:
         conditions &= Q(file__pk=file) | Q(file__name=file)

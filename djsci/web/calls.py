@@ -34,11 +34,9 @@ async def _answer(
     request: HttpRequest, name_id: str, path: str, caller: Caller
 ) -> HttpResponseBase:
     form = streams.wanted_form(request)
-    if form != "json" and request.headers.get("Last-Event-ID"):
-        return await _resume(request, name_id, caller, form)
-    run_id = await calling.start(request, name_id, caller=caller, trigger="call", rest=f"/{path}")
     if form != "json":
-        return await _stream(request, caller, run_id, after=0, form=form)
+        return await _streamed(request, name_id, path, caller, form)
+    run_id = await calling.start(request, name_id, caller=caller, trigger="call", rest=f"/{path}")
     asked = calling.preferred_wait(request)
     await surface.release_connections()
     run = await runs.finish(run_id, wait=DEFAULT_WAIT if asked is None else asked)
@@ -53,23 +51,34 @@ async def _finished(request: HttpRequest, run: runs.RunView, caller: Caller) -> 
     return answers.chosen(request, run.http or {}, await runs.result_text(run))
 
 
-async def _stream(
-    request: HttpRequest, caller: Caller, run_id: str, *, after: int, form: streams.Form
+async def _streamed(
+    request: HttpRequest, name_id: str, path: str, caller: Caller, form: streams.Form
 ) -> HttpResponseBase:
-    reader = await reading.reader(
-        request, caller, run_id, after=after, form=form, prefix=f"{run_id}/"
-    )
-    answer = await streams.stream(request, reader)
+    """The events of a new run, or the rest of the one that the last event was of."""
+    place = streams.Place(request, caller.user.pk)
+    try:
+        if request.headers.get("Last-Event-ID"):
+            run_id, after = await _last_seen(request, name_id, caller)
+        else:
+            after = 0
+            run_id = await calling.start(
+                request, name_id, caller=caller, trigger="call", rest=f"/{path}"
+            )
+        reader = await reading.reader(
+            request, caller, run_id, after=after, form=form, prefix=f"{run_id}/"
+        )
+    except BaseException:
+        place.close()
+        raise
+    answer = await streams.stream(request, reader, place)
     answer["Content-Location"] = f"{documents.run_path(run_id)}events/"
     return answer
 
 
-async def _resume(
-    request: HttpRequest, name_id: str, caller: Caller, form: streams.Form
-) -> HttpResponseBase:
-    """Go on with the run that the last event was of; a second one is never started."""
+async def _last_seen(request: HttpRequest, name_id: str, caller: Caller) -> tuple[str, int]:
+    """The run and seq of the last event; a second run is never started."""
     run_id, _, seq = request.headers["Last-Event-ID"].rpartition("/")
-    if not run_id or not (seq.isascii() and seq.isdigit()):
+    if not run_id or not (seq.isascii() and seq.isdigit()) or len(seq) > 18:
         raise BadRequest("Last-Event-ID is not the id of an event of this address.")
     await reading.require_run_of(caller, run_id, ref=name_id)
-    return await _stream(request, caller, run_id, after=int(seq), form=form)
+    return run_id, int(seq)

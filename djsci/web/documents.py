@@ -174,7 +174,11 @@ def _after(cursor: str) -> Q:
         time = datetime.fromisoformat(created) if created else None
     except (ValueError, TypeError) as error:
         raise BadRequest("This cursor is not one of ours.") from error
-    if not isinstance(key, str | int) or (time is not None and time.tzinfo is None):
+    if (
+        not isinstance(key, str | int)
+        or "\x00" in str(key)
+        or (time is not None and time.tzinfo is None)
+    ):
         raise BadRequest("This cursor is not one of ours.")
     if time is None:
         return Q(created=None, pk__lt=key)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from threading import BoundedSemaphore
@@ -56,7 +56,7 @@ class Reading:
     form: Form
     with_traceback: bool
     allowed: Callable[[], bool]
-    user_id: object
+    user_id: Hashable
     prefix: str = ""
 
     def public(self, page: log.Page) -> list[str]:
@@ -101,26 +101,69 @@ async def json_page(reading: Reading, *, wait: float) -> HttpResponse:
     return answer
 
 
-async def stream(request: HttpRequest, reading: Reading) -> HttpResponseBase:
+class Place:
+    """Room for one stream, taken before anything is begun for it; whoever takes it closes it.
+
+    Raises `LimitReached`, and `NoCapacity` where a stream would hold a thread of a WSGI server.
+    """
+
+    def __init__(self, request: HttpRequest, user_id: Hashable) -> None:
+        self.is_blocking = not isinstance(request, ASGIRequest)
+        self._holds_thread = self.is_blocking and _BLOCKING.acquire(blocking=False)
+        if self.is_blocking and not self._holds_thread:
+            raise NoCapacity("All streams of this server are taken; ask for JSON pages.")
+        try:
+            self._counted = streams.open_stream(user_id)
+        except BaseException:
+            self._release_thread()
+            raise
+
+    def join(self, run_id: str) -> None:
+        """Count it for its run. Raises `LimitReached`."""
+        self._counted.join(run_id)
+
+    def close(self) -> None:
+        """Make room again; a second time does nothing."""
+        self._counted.close()
+        self._release_thread()
+
+    def _release_thread(self) -> None:
+        if self._holds_thread:
+            self._holds_thread = False
+            _BLOCKING.release()
+
+
+async def stream(
+    request: HttpRequest, reading: Reading, place: Place | None = None
+) -> HttpResponseBase:
     """The events as they happen; 204 once the run has ended and nothing is left.
 
-    Raises `BadRequest` beyond the head, `Pruned`, `NotFound`, `LimitReached`, `NoCapacity`.
+    `place` is the stream's from here on. Raises `BadRequest` beyond the head, `Pruned`,
+    `NotFound`, `LimitReached`, `NoCapacity`.
     """
-    page = await runs.page(reading.run_id, after=reading.after, events=1)
-    if page.is_last and not page.lines:
+    is_given_away = False
+    try:
+        page = await runs.page(reading.run_id, after=reading.after, events=1)
+        is_over = page.is_last and not page.lines
+        if is_over or surface.is_head(request):
+            return _without_events(reading, is_over=is_over)
+        place = place or Place(request, reading.user_id)
+        place.join(reading.run_id)
+        await surface.release_connections()
+        follow = _follow_blocking if place.is_blocking else _follow
+        answer = _closing(_answer(reading, follow(reading)), place.close)
+        is_given_away = True
+        return answer
+    finally:
+        if place is not None and not is_given_away:
+            place.close()
+
+
+def _without_events(reading: Reading, *, is_over: bool) -> HttpResponse:
+    """204 after the end; to a HEAD the headers of the stream."""
+    if is_over:
         return HttpResponse(status=204)
-    if surface.is_head(request):
-        return _with_headers(HttpResponse(content_type=_content_type(reading.form)))
-    place = streams.open_stream(reading.user_id, reading.run_id)
-    await surface.release_connections()
-    if isinstance(request, ASGIRequest):
-        answer = _answer(reading, _follow(reading))
-        return _closing(answer, place.close)
-    if not _BLOCKING.acquire(blocking=False):
-        place.close()
-        raise NoCapacity("All streams of this server are taken; ask for JSON pages.")
-    answer = _answer(reading, _follow_blocking(reading))
-    return _closing(answer, _BLOCKING.release, place.close)
+    return _with_headers(HttpResponse(content_type=_content_type(reading.form)))
 
 
 def _answer(
@@ -129,9 +172,9 @@ def _answer(
     return _with_headers(StreamingHttpResponse(content, content_type=_content_type(reading.form)))
 
 
-def _closing(answer: StreamingHttpResponse, *closers: Callable[[], None]) -> StreamingHttpResponse:
-    """Have these called when the server is done with the answer, even if it never began it."""
-    answer._resource_closers.extend(closers)  # type: ignore[attr-defined]
+def _closing(answer: StreamingHttpResponse, close: Callable[[], None]) -> StreamingHttpResponse:
+    """Have `close` called when the server is done with the answer, even if it never began it."""
+    answer._resource_closers.append(close)  # type: ignore[attr-defined]
     return answer
 
 

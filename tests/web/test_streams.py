@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from djsci import conf
 from djsci.access.database import in_database
@@ -79,6 +80,24 @@ def test_places_are_counted_for_user_run_and_process(monkeypatch):
     assert streams.count() == 0
 
 
+def test_a_wsgi_server_keeps_threads_for_other_requests(make_file, user, monkeypatch):
+    make_file(PRINTS, name="prints", engine="thread")
+    client = Client()
+    client.force_login(user)
+    open_streams = [client.get("/djsci/call/prints/", headers=LINES) for _ in range(4)]
+    assert [answer.status_code for answer in open_streams] == [200] * 4
+    refused = client.get("/djsci/call/prints/", headers=LINES)
+    assert (refused.status_code, problem_of(refused)["type"]) == (503, "no_capacity")
+    assert Run.objects.count() == 4
+    for answer in open_streams:
+        assert b"".join(answer.streaming_content).endswith(b"}\n")
+        answer.close()
+    again = client.get("/djsci/call/prints/", headers=LINES)
+    assert again.status_code == 200
+    again.close()
+    assert streams.count() == 0
+
+
 def test_a_line_shows_paths_for_what_is_stored_and_hides_tracebacks():
     sha256 = "a" * 64
     display = {
@@ -127,6 +146,15 @@ async def test_too_many_streams_are_refused_and_a_closed_one_makes_room(
     first.close()
     assert (await program.get(run["links"]["events"], headers=SSE)).status_code == 200
     await end(program, run)
+
+
+async def test_a_call_whose_stream_has_no_place_starts_nothing(make_file, program, monkeypatch):
+    await in_database(make_file, PRINTS, name="prints", engine="thread")
+    monkeypatch.setattr(streams, "MOST_OF_A_USER", 0)
+    refused = await program.get("/djsci/call/prints/", headers=SSE)
+    assert (refused.status_code, problem_of(refused)["type"]) == (429, "limit")
+    assert refused["Content-Security-Policy"].startswith("sandbox")
+    assert not await Run.objects.aexists()
 
 
 async def test_a_silent_run_is_heard_by_heartbeats(make_file, program, monkeypatch):
