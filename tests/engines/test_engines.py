@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -12,6 +12,7 @@ from djsci.core import events, sources
 from djsci.core.requests import from_parameters
 from djsci.core.sources import Source
 from djsci.engines.base import Engine, Limits, Stop
+from djsci.engines.kernel import KernelEngine
 from djsci.engines.thread import ThreadEngine
 from tests.cases.handlers import CASES, Case, Said
 
@@ -19,9 +20,13 @@ LIMITS = Limits(timeout=30, grace=0.5, result=1 << 20)
 WAIT = 60.0
 
 
-@pytest.fixture(params=["thread"])
+@pytest.fixture(params=["thread", "kernel"])
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
-    made: Engine = {"thread": lambda: ThreadEngine(8)}[request.param]()
+    makers: dict[str, Callable[[], Engine]] = {
+        "thread": lambda: ThreadEngine(8),
+        "kernel": lambda: KernelEngine(size=0),
+    }
+    made = makers[request.param]()
     await made.open()
     yield made
     await made.close()
@@ -126,7 +131,7 @@ def djsci_handler(request, me: str):
 
 
 async def test_fifty_runs_at_once_do_not_cross(engine: Engine) -> None:
-    names = [f"run-{number}" for number in range(50)]
+    names = [f"run-{number}" for number in range(50 if engine.name == "thread" else 12)]
     all_heard = await asyncio.gather(
         *(play(engine, CROWD, parameters={"me": name}) for name in names)
     )

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import signal
-import tempfile
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -505,19 +505,19 @@ async def test_a_million_lines_arrive_and_the_reader_stays_small(engine: KernelE
     assert most < 50 << 20
 
 
-async def test_nothing_is_left_after_many_runs(engine: KernelEngine) -> None:
+async def test_nothing_is_left_after_many_runs(engine: KernelEngine, tmp_path: Path) -> None:
     def baseline() -> tuple[int, int, list[int], list[str]]:
         return (
             len(os.listdir("/proc/self/fd")),
             threading.active_count(),
             sorted(child.pid for child in psutil.Process().children(recursive=True)),
-            sorted(str(path) for path in Path(tempfile.gettempdir()).glob("djsci-*")),
+            os.listdir(tmp_path),
         )
 
     await until(lambda: engine.pool.ready == 1)
     before = baseline()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    other = KernelEngine(size=1)
+    other = KernelEngine(size=1, root=str(tmp_path))
     await other.open()
     slots = asyncio.Semaphore(3)
 
@@ -540,3 +540,81 @@ async def test_an_unknown_kernel_of_another_language_is_refused(engine: KernelEn
     source = cells("1", kernelspec={"name": "nosuch", "language": "julia", "display_name": "x"})
     with pytest.raises(sources.SourceInvalid, match="nosuch"):
         await play(engine, source)
+
+
+async def test_a_kernel_that_is_killed_in_a_flood_does_no_harm(engine: KernelEngine) -> None:
+    for _ in range(4):
+        count = 0
+        run = engine.execute(
+            cells("while True: print('x' * 300)"), HandlerRequest(), limits=LIMITS, stop=Stop()
+        )
+        async with asyncio.timeout(30), aclosing(run) as stream:
+            async for event in stream:
+                count += 1
+                if count == 8:
+                    [unit] = engine.pool.busy
+                    os.kill(unit.kernel_pid, signal.SIGKILL)
+                if isinstance(event, End):
+                    assert event.reason == "signal 9 (SIGKILL)"
+
+
+async def test_a_kernel_that_is_not_ours_runs_a_notebook_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "kernels" / "other"
+    folder.mkdir(parents=True)
+    code = "from ipykernel.kernelapp import launch_new_instance as start; start()"
+    spec = {
+        "argv": [sys.executable, "-c", code, "-f", "{connection_file}"],
+        "language": "other",
+        "display_name": "Other",
+    }
+    (folder / "kernel.json").write_text(json.dumps(spec))
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    assert "other" in KernelEngine.kernelspecs()
+    engine = KernelEngine(size=0)
+    said = await play(
+        engine, cells("print('hi')", "1 + 1", kernelspec={**spec, "name": "other", "argv": []})
+    )
+    await engine.close()
+    assert printed(said).endswith("hi\n")
+    assert (result(said), end(said).state) == (None, "succeeded")
+
+
+SERVER = """
+import asyncio, sys
+from djsci.core import sources
+from djsci.engines.base import Limits, Stop
+from djsci.engines.kernel import KernelEngine
+from djsci.guest.requests import HandlerRequest
+
+async def main():
+    source = sources.read("code.py", {"code.py": sys.argv[1].encode()})
+    run = KernelEngine(size=1).execute(source, HandlerRequest(), limits=Limits(), stop=Stop())
+    async for event in run:
+        print(getattr(event, "text", ""), end="", flush=True)
+
+asyncio.run(main())
+"""
+FAMILY = """
+import os, subprocess, time
+def djsci_handler(request):
+    child = subprocess.Popen(["sleep", "299"], start_new_session=True, env={})
+    print(os.getpid(), os.getppid(), child.pid, flush=True)
+    time.sleep(60)
+"""
+
+
+async def test_no_process_outlives_a_server_that_is_killed() -> None:
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, FAMILY, stdout=asyncio.subprocess.PIPE
+    )
+    assert server.stdout is not None
+    async with asyncio.timeout(30):
+        pids = {int(pid) for pid in (await server.stdout.readline()).split()}
+    children = {child.pid for child in psutil.Process(server.pid).children(recursive=True)}
+    assert len(pids) == 3
+    assert pids <= children
+    server.kill()
+    await server.wait()
+    await until(lambda: not children & tree.snapshot().keys())
