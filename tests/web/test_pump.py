@@ -114,11 +114,14 @@ async def test_sending_lets_others_work() -> None:
 
 def test_a_client_may_burst_but_not_flood() -> None:
     pace = incoming.Pace()
-    for _ in range(40):
-        pace.take()
-    with pytest.raises(LimitReached):
-        for _ in range(20):
+
+    def take(frames: int) -> None:
+        for _ in range(frames):
             pace.take()
+
+    take(40)
+    with pytest.raises(LimitReached):
+        take(20)
 
 
 @pytest.mark.parametrize(
