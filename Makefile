@@ -1,7 +1,6 @@
 # Only relative paths: the folder's own path may hold spaces. Programs of the environment are
 # called as modules, since a script's first line cannot name a path with a space.
 PORT ?= 8000
-HOST ?= 127.0.0.1
 VENV := .venv
 PY := $(VENV)/bin/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,8 +14,8 @@ help: ## list the targets
 
 run: $(VENV)/.installed ## from a fresh clone to a seeded server on 127.0.0.1:8000; another port: PORT=
 	@$(PY) manage.py migrate --verbosity 0
-	@$(PY) -m asgi_project.demo --host '$(HOST)' --port '$(PORT)'
-	@exec $(PY) -m djsci up --host '$(HOST)' --port '$(PORT)'
+	@$(PY) -m asgi_project.demo --port '$(PORT)'
+	@exec $(PY) -m djsci up --port '$(PORT)'
 
 test: check ## everything that CI runs: the checks, the tests, the browser's tests
 	@sh .ci/browser
