@@ -111,6 +111,7 @@ class OrderedStream(OutStream):  # type: ignore[misc]
     printed: ClassVar[Printed] = Printed()
     streams: ClassVar[list["OrderedStream"]] = []
     has_children: ClassVar[bool] = False
+    is_copy: ClassVar[bool] = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._busy = False
@@ -124,7 +125,7 @@ class OrderedStream(OutStream):  # type: ignore[misc]
     def write(self, string: str) -> int:
         if not isinstance(string, str):
             raise TypeError(f"write() argument must be str, not {type(string).__name__}")
-        if not self._is_master_process():
+        if self.is_copy:
             os.write(self._original_stdstream_fd, string.encode("utf-8", "replace"))
             return len(string)
         if self.has_children and threading.current_thread() is not self.watch_fd_thread:
@@ -141,7 +142,7 @@ class OrderedStream(OutStream):  # type: ignore[misc]
 
     def flush(self) -> None:
         """Return when all that was printed before, by subprocesses too, is on its way."""
-        if self._is_master_process() and self.pub_thread is not None:
+        if not self.is_copy and self.pub_thread is not None:
             self._drain_all()
             self.printed.end_lines()
             self._wait_sent()
@@ -259,6 +260,7 @@ def flush_before_exit() -> None:
 
 def forget_in_child() -> None:
     """A forked copy has not printed what its parent printed."""
+    OrderedStream.is_copy = True
     OrderedStream.printed.lock = threading.RLock()
     OrderedStream.printed.take()
 

@@ -490,7 +490,7 @@ async def test_a_million_lines_arrive_and_the_reader_stays_small(engine: KernelE
     process = psutil.Process()
     before = process.memory_info().rss
     most = 0
-    run = engine.execute(cells(code), HandlerRequest(), limits=LIMITS, stop=Stop())
+    run = engine.execute(cells(code), HandlerRequest(), limits=Limits(), stop=Stop())
     async with asyncio.timeout(80), aclosing(run) as stream:
         async for event in stream:
             if isinstance(event, events.Stream):
