@@ -4,6 +4,7 @@ import copy
 from functools import cache
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -16,43 +17,42 @@ from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import PrivateFile
 
-from . import documents
+from . import api_schemas, documents
 
 MOST_FILES = 500
-_PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string", "description": "The bare code."},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"type": "object"}},
-        "run": {"type": "string"},
-        "error": {"type": "object"},
-    },
-}
 
 
 @cache
 def _of_api(api: NinjaAPI, prefix: str) -> dict[str, Any]:
     document: dict[str, Any] = dict(api.get_openapi_schema(path_prefix=prefix))
-    components = document.setdefault("components", {})
-    components.setdefault("schemas", {})["Problem"] = _PROBLEM
-    components["securitySchemes"] = {
-        "token": {"type": "http", "scheme": "bearer", "bearerFormat": "djsci_…"},
-        "session": {"type": "apiKey", "in": "cookie", "name": "sessionid"},
+    document["components"] = {
+        "schemas": api_schemas.SCHEMAS,
+        "securitySchemes": {
+            "token": {"type": "http", "scheme": "bearer", "bearerFormat": "djsci_…"},
+            "session": {
+                "type": "apiKey",
+                "in": "cookie",
+                "name": settings.SESSION_COOKIE_NAME,
+            },
+        },
     }
     document["security"] = [{"token": []}, {"session": []}]
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            operation.setdefault("responses", {})["default"] = {
-                "description": "What went wrong.",
-                "content": {
-                    "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-                },
-            }
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _complete(operation, (method, path.removeprefix(prefix)))
     return document
+
+
+def _complete(operation: dict[str, Any], key: tuple[str, str]) -> None:
+    """Say what the views read and answer by themselves."""
+    operation["operationId"] = operation["operationId"].rpartition("_api_")[2]
+    operation["responses"] = {**api_schemas.ANSWERS[key], "default": api_schemas.PROBLEM}
+    if key in api_schemas.BODIES:
+        operation["requestBody"] = api_schemas.BODIES[key]
+    operation.setdefault("parameters", []).extend(
+        {"in": "header", "name": name, "description": text, "schema": {"type": "string"}}
+        for name, text in api_schemas.HEADERS.get(key, {}).items()
+    )
 
 
 def document(api: NinjaAPI, caller: Caller) -> dict[str, Any]:
@@ -83,12 +83,7 @@ def _operation(file: PrivateFile) -> dict[str, Any]:
                 "content": {"application/json": {"schema": {}}},
             },
             "202": {"description": "The run, which has not ended in time."},
-            "default": {
-                "description": "What went wrong.",
-                "content": {
-                    "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
-                },
-            },
+            "default": api_schemas.PROBLEM,
         },
     }
 

@@ -8,6 +8,7 @@ from djsci.access.callers import Caller
 from djsci.core.errors import BadRequest, NotAuthenticated
 
 from . import answers, documents, reading, streams
+from .stream_limits import Place
 
 DEFAULT_WAIT = 30
 
@@ -55,7 +56,7 @@ async def _streamed(
     request: HttpRequest, name_id: str, path: str, caller: Caller, form: streams.Form
 ) -> HttpResponseBase:
     """The events of a new run, or the rest of the one that the last event was of."""
-    place = streams.Place(request, caller.user.pk)
+    place = Place(request, caller.user.pk)
     try:
         if request.headers.get("Last-Event-ID"):
             run_id, after = await _last_seen(request, name_id, caller)

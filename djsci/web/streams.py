@@ -6,18 +6,18 @@ import time
 from collections.abc import AsyncGenerator, Callable, Hashable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
-from threading import BoundedSemaphore
 from typing import Literal, TypeVar
 
-from django.core.handlers.asgi import ASGIRequest
 from django.db import DatabaseError, close_old_connections
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
 from djsci import conf, runs, surface
 from djsci.access.database import in_database
-from djsci.core.errors import DjsciError, NoCapacity
-from djsci.runs import lines, log, streams
+from djsci.core.errors import DjsciError
+from djsci.runs import lines, log
+
+from .stream_limits import Budget, Place
 
 logger = logging.getLogger("djsci.streams")
 
@@ -34,7 +34,6 @@ HEADERS = {
     "Content-Encoding": "identity",  # else GZipMiddleware holds the stream back
 }
 _RETRY = b"retry: 1000\n\n"
-_BLOCKING = BoundedSemaphore(4)  # streams that hold a thread of a WSGI server each
 
 
 def wanted_form(request: HttpRequest) -> Form:
@@ -101,38 +100,6 @@ async def json_page(reading: Reading, *, wait: float) -> HttpResponse:
     return answer
 
 
-class Place:
-    """Room for one stream, taken before anything is begun for it; whoever takes it closes it.
-
-    Raises `LimitReached`, and `NoCapacity` where a stream would hold a thread of a WSGI server.
-    """
-
-    def __init__(self, request: HttpRequest, user_id: Hashable) -> None:
-        self.is_blocking = not isinstance(request, ASGIRequest)
-        self._holds_thread = self.is_blocking and _BLOCKING.acquire(blocking=False)
-        if self.is_blocking and not self._holds_thread:
-            raise NoCapacity("All streams of this server are taken; ask for JSON pages.")
-        try:
-            self._counted = streams.open_stream(user_id)
-        except BaseException:
-            self._release_thread()
-            raise
-
-    def join(self, run_id: str) -> None:
-        """Count it for its run. Raises `LimitReached`."""
-        self._counted.join(run_id)
-
-    def close(self) -> None:
-        """Make room again; a second time does nothing."""
-        self._counted.close()
-        self._release_thread()
-
-    def _release_thread(self) -> None:
-        if self._holds_thread:
-            self._holds_thread = False
-            _BLOCKING.release()
-
-
 async def stream(
     request: HttpRequest, reading: Reading, place: Place | None = None
 ) -> HttpResponseBase:
@@ -186,34 +153,6 @@ def _with_headers(answer: Answer) -> Answer:
 
 def _content_type(form: Form) -> str:
     return next(f"{name}; charset=utf-8" for name, kind in TYPES.items() if kind == form)
-
-
-class Budget:
-    """What one response may still send: bytes and seconds."""
-
-    def __init__(self) -> None:
-        self._bytes = conf.intervals.socket_bytes
-        self._until = time.monotonic() + conf.intervals.stream_age
-        self._recheck = time.monotonic() + conf.intervals.recheck
-
-    def is_spent_by(self, size: int) -> bool:
-        """Whether nothing may follow these `size` bytes."""
-        self._bytes -= size
-        return self._bytes <= 0 or time.monotonic() >= self._until
-
-    @property
-    def is_check_due(self) -> bool:
-        """Whether the reader's right is to be asked again; the clock starts anew."""
-        if time.monotonic() < self._recheck:
-            return False
-        self._recheck = time.monotonic() + conf.intervals.recheck
-        return True
-
-    @property
-    def pause(self) -> float:
-        """Seconds until something is due."""
-        now = time.monotonic()
-        return max(0.0, min(conf.intervals.head, self._recheck - now, self._until - now))
 
 
 async def _follow(reading: Reading) -> AsyncGenerator[bytes, None]:

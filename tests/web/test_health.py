@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import AsyncClient
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from djsci.access.database import in_database
@@ -116,6 +117,33 @@ async def test_another_persons_token_is_not_there(browser, make_program: MakeCli
     assert (await browser.get(TOKENS)).json()["items"] == []
 
 
+async def test_answers_are_as_the_document_says(make_file: MakeFile, program):
+    await in_database(make_file, CODE, name="stocks", engine="thread")
+    document = (await program.get("/djsci/api/v1/openapi.json")).json()
+
+    def check(path: str, value: Any) -> None:
+        answers = document["paths"][f"/djsci/api/v1/{path}"]["get"]["responses"]["200"]
+        schema = answers["content"][JSON]["schema"]
+        Draft202012Validator({**schema, "components": document["components"]}).validate(value)
+
+    started = await program.post(
+        "/djsci/api/v1/files/stocks/runs/",
+        {"parameters": {"ticker": "a"}},
+        content_type=JSON,
+        headers={"Prefer": "wait=20"},
+    )
+    run = started.json()
+    for path, address in (
+        ("files/", "files/"),
+        ("files/{ref}/", "files/stocks/"),
+        ("files/{ref}/versions/", "files/stocks/versions/"),
+        ("runs/", "runs/"),
+        ("runs/{run_id}/", f"runs/{run['id']}/"),
+        ("runs/{run_id}/events/", f"runs/{run['id']}/events/"),
+    ):
+        check(path, (await program.get(f"/djsci/api/v1/{address}")).json())
+
+
 async def test_the_document_is_valid_and_holds_only_what_the_caller_may_run(
     make_file: MakeFile, program, stranger
 ):
@@ -127,7 +155,9 @@ async def test_the_document_is_valid_and_holds_only_what_the_caller_may_run(
     operation = document["paths"][f"/djsci/call/{file.pk}/"]["post"]
     schema = operation["requestBody"]["content"][JSON]["schema"]
     assert schema["required"] == ["ticker"]
-    assert "/djsci/api/v1/files/{ref}/runs/" in document["paths"]
+    started = document["paths"]["/djsci/api/v1/files/{ref}/runs/"]["post"]
+    assert {"200", "202", "default"} == set(started["responses"])
+    assert "Idempotency-Key" in [item["name"] for item in started["parameters"]]
     assert file.pk not in (await stranger.get("/djsci/api/v1/openapi.json")).content.decode()
     assert (await AsyncClient().get("/djsci/api/v1/openapi.json")).status_code == 401
     assert (await AsyncClient().get("/djsci/api/v1/docs")).status_code == 302
