@@ -8,10 +8,12 @@ import ctypes
 import os
 import resource
 import runpy
+import shutil
 import signal
 import sys
 import time
 
+WORK = os.getcwd()  # <the pool's folder>/<this kernel's>/work
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -59,8 +61,11 @@ def kill_orphans() -> None:
 
 
 def end_all(*_: object) -> None:
-    """The server is gone: so is everything below."""
+    """The server is gone: so is everything below, and the folder that its pool had."""
     kill_orphans()
+    root = os.path.dirname(os.path.dirname(WORK))
+    if os.path.basename(root).startswith("djsci-"):
+        shutil.rmtree(root, ignore_errors=True)
     os._exit(1)
 
 

@@ -590,7 +590,8 @@ from djsci.guest.requests import HandlerRequest
 
 async def main():
     source = sources.read("code.py", {"code.py": sys.argv[1].encode()})
-    run = KernelEngine(size=1).execute(source, HandlerRequest(), limits=Limits(), stop=Stop())
+    engine = KernelEngine(size=1, root=sys.argv[2])
+    run = engine.execute(source, HandlerRequest(), limits=Limits(), stop=Stop())
     async for event in run:
         print(getattr(event, "text", ""), end="", flush=True)
 
@@ -605,9 +606,9 @@ def djsci_handler(request):
 """
 
 
-async def test_no_process_outlives_a_server_that_is_killed() -> None:
+async def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
     server = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", SERVER, FAMILY, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", SERVER, FAMILY, str(tmp_path), stdout=asyncio.subprocess.PIPE
     )
     assert server.stdout is not None
     async with asyncio.timeout(30):
@@ -618,3 +619,4 @@ async def test_no_process_outlives_a_server_that_is_killed() -> None:
     server.kill()
     await server.wait()
     await until(lambda: not children & tree.snapshot().keys())
+    await until(lambda: os.listdir(tmp_path) == [])
