@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import linecache
-import shutil
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -16,6 +14,7 @@ from djsci.guest import api, call, results
 from djsci.guest.modules import run_code
 from djsci.guest.requests import HandlerRequest
 
+from . import folders
 from .capture import Name, listener
 from .code import cell_code, module_code, plain_python
 from .companions import Companions
@@ -57,7 +56,9 @@ class Play:
             on_result=self._keep if is_whole else None,
         )
         api.enter(channel)
-        folder = self._folder = Path(tempfile.mkdtemp(prefix="djsci-run-"))
+        self._folder = folders.make()
+        folder = self._folder / "run"
+        folder.mkdir()
         companions = Companions(folder, self.source.files)
         try:
             self._guarded(folder, companions)
@@ -72,7 +73,7 @@ class Play:
     def remove_folder(self) -> None:
         """Also for a run that never comes back."""
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            folders.remove(self._folder)
 
     def write(self, name: Name, text: str) -> None:
         self.outbox.write(name, text)

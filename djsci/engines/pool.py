@@ -15,6 +15,7 @@ from typing import TypeVar
 import zmq.asyncio
 from zmq.constants import SocketOption
 
+from . import folders
 from .bundle import write_guest
 from .provisioner import StartFailed, Unit, make_folder
 
@@ -153,7 +154,7 @@ class Pool:
             self._context = None
         folder = self._folder
         if folder is not None:
-            await self.aside(lambda: shutil.rmtree(folder, ignore_errors=True))
+            await self.aside(lambda: folders.remove(folder))
             self._folder = None
         if self._aside is not None:
             self._aside.shutdown()

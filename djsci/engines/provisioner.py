@@ -24,7 +24,7 @@ from zmq.error import ZMQError
 
 from djsci.isolation import process as isolation
 
-from . import tree
+from . import folders, tree
 
 FRONT = Path(__file__).with_name("front.py")
 SOCKET_PATH = 107  # bytes that a unix socket's path may have
@@ -306,8 +306,9 @@ def _is_socket(path: str) -> bool:
 def make_folder(root: str | None) -> Path:
     """A new 0700 folder whose sockets' paths are short enough."""
     for parent in (root or tempfile.gettempdir(), "/tmp", "/dev/shm"):  # noqa: S108
-        folder = Path(tempfile.mkdtemp(prefix="djsci-", dir=parent))
+        folders.remove_abandoned(parent)
+        folder = folders.make(parent)
         if len(os.fsencode(folder / "k999999" / "s-5")) <= SOCKET_PATH:
             return folder
-        folder.rmdir()
+        folders.remove(folder)
     raise StartFailed("no folder has a path short enough for unix sockets")
