@@ -36,7 +36,7 @@ def page(*methods: str) -> Callable[[View], View]:
             except NotAuthenticated:
                 response = redirect_to_login(request.get_full_path())
             except Exception as error:
-                response = _problem(request, error, caller)
+                response = _problem(request, error, caller, methods)
             return _with_policy(request, response)
 
         served: View = non_atomic_requests(answer)
@@ -57,11 +57,15 @@ def _admit(request: HttpRequest, methods: tuple[str, ...]) -> Caller:
     return caller
 
 
-def _problem(request: HttpRequest, error: Exception, caller: Caller | None) -> HttpResponse:
+def _problem(
+    request: HttpRequest, error: Exception, caller: Caller | None, methods: tuple[str, ...]
+) -> HttpResponse:
     problem = problems.translated(error)
     response = render(request, "problem.html", {"problem": problem}, caller, status=problem.status)
     if problem.retry_after is not None:
         response["Retry-After"] = str(problem.retry_after)
+    if isinstance(problem, BadMethod):
+        response["Allow"] = ", ".join(methods)
     return response
 
 
@@ -115,7 +119,9 @@ def see_other(request: HttpRequest, name: str, *args: Any) -> HttpResponse:
 
 def nonce(request: HttpRequest) -> str:
     """The request's nonce: the project's own where a middleware made one."""
-    made = getattr(request, "_csp_nonce", None) or getattr(request, "_djsci_nonce", None)
+    made = getattr(request, "_csp_nonce", None)
+    if made is None:
+        made = getattr(request, "_djsci_nonce", None)
     if made is None:
         made = secrets.token_urlsafe(16)
         request._djsci_nonce = made  # type: ignore[attr-defined]

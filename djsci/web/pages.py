@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery, TextField, Value
 from django.db.models.functions import Coalesce, NullIf
@@ -52,11 +51,15 @@ def catalogue(request: HttpRequest, caller: Caller) -> HttpResponse:
     found = list(files[: PAGE_ITEMS + 1])
     shown = found[:PAGE_ITEMS]
     last_runs = Run.objects.in_bulk([file.last_run for file in shown if file.last_run])
+    among = [file.pk for file in shown]
+    runnable = set(
+        permissions.runnable_files(caller).filter(pk__in=among).values_list("pk", flat=True)
+    )
     rows = [
         {
             "file": file,
             "run": last_runs.get(file.last_run),
-            "may_run": permissions.may_run(caller, file),
+            "may_run": file.pk in runnable,
         }
         for file in shown
     ]
@@ -119,7 +122,7 @@ def _file_page(
         "recent": list(recent),
         "sources": list(_sources(version)) if version and may_read else [],
         "edit_url": admin_page_of(caller, file.pk),
-        "call_path": f"{get_script_prefix()}djsci/call/{file.pk}/",
+        "call_url": request.build_absolute_uri(f"{get_script_prefix()}djsci/call/{file.pk}/"),
     }
     return render(request, "file.html", context, caller, status=refused.status if refused else 200)
 
@@ -168,12 +171,10 @@ def run_page(request: HttpRequest, caller: Caller, run_id: str) -> HttpResponse:
     config = {
         "run": run.pk,
         "state": run.state,
-        "head": run.head,
         "pruned": run.pruned,
         "socket": f"{prefix}ws/runs/{run.pk}/" if isinstance(request, ASGIRequest) else None,
         "self": f"{prefix}api/v1/runs/{run.pk}/",
         "outputs": f"{prefix}api/v1/runs/{run.pk}/outputs/",
-        "login": f"{settings.LOGIN_URL}",
         "now": timezone.now().timestamp(),
         "created": run.created.timestamp(),
         "started": run.started.timestamp() if run.started else None,
