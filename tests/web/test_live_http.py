@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import socket
 from collections.abc import Iterator
 from urllib.parse import quote
 
@@ -13,10 +15,11 @@ from tests import live
 PRINTS = """
 import time
 
-def djsci_handler(request, count: int = 5, pause: float = 0.0):
+def djsci_handler(request, count: int = 5, pause: float = 0.0, more: int = 0):
     for number in range(count):
-        print("line", number, flush=True)
-        time.sleep(pause)
+        print("line", number, "x" * more, flush=True)
+        if pause:
+            time.sleep(pause)
     return {"path": request.path, "count": count}
 """
 NAMES = ["plain", "a b.c", "mörgen", "100%", "a+b", "é?x#y", "日本"]
@@ -26,8 +29,10 @@ LINES = {"Accept": "application/x-ndjson"}
 
 @pytest.fixture(scope="module", params=["daphne", "uvicorn"])
 def site(request: pytest.FixtureRequest) -> Iterator[tuple[live.Site, live.Seeded]]:
-    files = [{"name": name, "owner": "ada", "files": {"h.py": PRINTS}} for name in NAMES]
-    with live.server(request.param, intervals={"head": 0.2}) as running:
+    thread = {"owner": "ada", "trusted": True, "settings": {"engine": "thread"}}
+    files = [{**thread, "name": name, "files": {"h.py": PRINTS}} for name in NAMES]
+    intervals = {"head": 0.2, "send_blocked": 1.0, "socket_bytes": 64 << 20}
+    with live.server(request.param, intervals=intervals) as running:
         made = running.seed({"users": [{"name": "ada", "superuser": True}], "files": files})
         yield running, made
 
@@ -73,7 +78,7 @@ async def test_events_come_while_the_run_goes_on_and_a_cut_resumes(client):
     events = [json.loads(line[6:]) for line in seen if line.startswith("data: ")]
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     text = "".join(event["text"] for event in events if event["type"] == "stream")
-    assert text == "".join(f"line {number}\n" for number in range(5))
+    assert text == "".join(f"line {number} \n" for number in range(5))
     assert ": hb" in seen
     run_id = last.partition("/")[0]
     run = (await client.get(f"/djsci/api/v1/runs/{run_id}/")).json()
@@ -109,3 +114,42 @@ async def test_many_readers_hear_the_same(client):
     heard = await asyncio.gather(*(follow() for _ in range(15)))
     assert json.loads(heard[0][-1])["type"] == "end"
     assert all(lines == heard[0] for lines in heard)
+
+
+async def test_a_reader_that_takes_nothing_is_given_up_and_comes_back(site, client):
+    running, made = site
+    path = "/djsci/api/v1/files/plain/runs/"
+    body = {"parameters": {"count": 7000, "more": 1000}}
+    run = (await client.post(path, json=body, headers={"Prefer": "wait=60"})).json()
+    assert run["state"] == "succeeded", run
+    address = httpx.URL(running.url)
+    with socket.socket() as stuck:
+        stuck.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stuck.connect((address.host, address.port))
+        stuck.sendall(
+            f"GET {run['links']['events']} HTTP/1.1\r\nHost: {address.netloc.decode()}\r\n"
+            f"Accept: application/x-ndjson\r\n"
+            f"Authorization: {made.bearer('ada')['Authorization']}\r\n\r\n".encode()
+        )
+        assert await asyncio.to_thread(stuck.recv, 1, socket.MSG_PEEK)
+        async with asyncio.timeout(30):
+            while await streams_of(client):  # noqa: ASYNC110 - a count of another process
+                await asyncio.sleep(0.1)
+    events, after = [], 0
+    while not events or events[-1]["type"] != "end":
+        async with client.stream(
+            "GET", f"{run['links']['events']}?after={after}", headers=LINES
+        ) as answer:
+            lines = [json.loads(line) async for line in answer.aiter_lines()]
+        events += [event for event in lines if event["type"] != "next"]
+        assert lines[-1]["type"] in ("next", "end")
+        after = events[-1]["seq"]
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    text = "".join(event["text"] for event in events if event["type"] == "stream")
+    assert text == "".join(f"line {number} {'x' * 1000}\n" for number in range(7000))
+
+
+async def streams_of(client: httpx.AsyncClient) -> int:
+    """How many streams the server has open."""
+    text = (await client.get("/djsci/metrics")).text
+    return int(re.findall(r"^djsci_streams (\d+)$", text, re.MULTILINE)[0])
