@@ -31,7 +31,15 @@ _ALLOWED = frozenset(
         "location",
     }
 )
-_NEVER = ("x-frame-options", "x-accel-", "x-sendfile", "x-content-type-options")
+_NEVER = (  # orders to browsers, and to proxies that would fetch what they name
+    "x-frame-options",
+    "x-content-",
+    "x-permitted-cross-domain-policies",
+    "x-accel-",
+    "x-sendfile",
+    "x-lighttpd-",
+    "x-reproxy-",
+)
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]{0,4096}")
 _BODILESS = (204, 205, 304)

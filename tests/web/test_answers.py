@@ -26,6 +26,8 @@ REQUEST = RequestFactory().get("/djsci/call/x/")
         "X-Frame-Options",
         "X-Accel-Redirect",
         "X-Sendfile",
+        "X-LIGHTTPD-send-file",
+        "X-Reproxy-URL",
         "X-Content-Type-Options",
         "Location: /x\r\nSet-Cookie",
     ],

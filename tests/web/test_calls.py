@@ -259,7 +259,13 @@ def test_prefer_is_read(rf, prefer, wait):
     assert calling.preferred_wait(rf.get("/", headers={"Prefer": prefer})) == wait
 
 
-async def test_a_link_from_elsewhere_asks_first_and_the_button_runs(echo, browser):
+@pytest.mark.parametrize("is_installed", [True, False], ids=["middleware", "no middleware"])
+async def test_a_link_from_elsewhere_asks_first_and_the_button_runs(
+    echo, browser, settings, is_installed
+):
+    if not is_installed:
+        name = "django.middleware.csrf.CsrfViewMiddleware"
+        settings.MIDDLEWARE = [entry for entry in settings.MIDDLEWARE if entry != name]
     link = "/djsci/call/echo/?n=5&word=%3Cb%3E"
     asked = await browser.get(link, headers={**FOREIGN, "Sec-Fetch-Dest": "document"})
     page = asked.content.decode()
@@ -271,6 +277,8 @@ async def test_a_link_from_elsewhere_asks_first_and_the_button_runs(echo, browse
     assert "frame-ancestors 'none'" in asked["Content-Security-Policy"]
     assert await count_runs() == 0
     token = page.split('name="csrfmiddlewaretoken" value="')[1].split('"')[0]
+    forged = await browser.post(link, {"csrfmiddlewaretoken": "x" * 64})
+    assert problem_of(forged)["type"] == "forbidden"
     assert "csrftoken" in asked.cookies
     done = await browser.post(
         link, {"csrfmiddlewaretoken": token}, headers={"Sec-Fetch-Site": "same-origin"}
