@@ -10,8 +10,11 @@ export function element(tag, className, text) {
 const styles = [""]; // class names; a line's style string holds indexes into it
 const MOST_COLUMNS = 10000;
 const BLOCK = 250;
-const TOKEN = /[^\x1b\x9b\n\r\b\t\x07]+|\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[^[\]]|[\n\r\b\t\x07\x9b]|\x1b/g;
-const UNFINISHED = /\x1b(?:\[[0-?]*[ -/]*|\][^\x07\x1b]{0,4096}\x1b?)?$/;
+const TOKEN = /[^\x1b\n\r\b\t\x07]+|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[ -/]*[0-~]|[\n\r\b\t\x07]|\x1b/g;
+const UNFINISHED = /\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]{0,4096}\x1b?|[ -/]*)?$/;
+// What would be invisible, or turn the reading around, is drawn as its code.
+const HIDDEN = /[\0-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+const shown = (c) => `<${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, "0")}>`;
 
 export class Terminal {
   constructor(scroller, onDraw = () => {}) {
@@ -40,7 +43,7 @@ export class Terminal {
       else if (token === "\b") s.column = Math.max(0, s.column - 1);
       else if (token === "\t") this.put(s, " ".repeat(8 - (s.column % 8)));
       else if (token.startsWith("\x1b[")) this.control(s, token.at(-1), token.slice(2, -1));
-      else if (!/^[\x07\x1b\x9b]/.test(token)) this.put(s, token);
+      else if (!/^[\x07\x1b]/.test(token)) this.put(s, token.replace(HIDDEN, shown));
     }
   }
 
