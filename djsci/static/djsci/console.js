@@ -5,13 +5,12 @@ import { Terminal, ansi, element } from "./terminal.js";
 
 const config = JSON.parse(document.getElementById("djsci-config").textContent);
 const $ = (id) => document.getElementById(id);
-const FINAL = ["succeeded", "failed", "timed_out", "cancelled", "crashed", "lost", "denied"];
 const clockOffset = config.now - Date.now() / 1000;
 const now = () => Date.now() / 1000 + clockOffset;
 
 // ---------------------------------------------------------------- what a run shows
 
-const view = { state: config.state, last: 0, started: config.started, outputs: new Map(), clearing: null, hasResult: false };
+const view = { state: config.state, last: 0, started: config.started, outputs: new Map(), clearing: null };
 const terminal = new Terminal($("log"), (count) => {
   $("count").textContent = `${count.toLocaleString()} line${count === 1 ? "" : "s"}`;
 });
