@@ -19,8 +19,8 @@ class PrivateFile(models.Model):
     """
 
     class Access(models.TextChoices):
-        PRIVATE = "private", "private: the owner and those granted"
-        AUTHENTICATED = "authenticated", "every user who is signed in"
+        PRIVATE = "private", "owner and grants"
+        AUTHENTICATED = "authenticated", "signed-in users"
 
     id = ShortUUIDField(primary_key=True)
     file = models.FileField(upload_to="private_files", default=None, blank=True, null=True)

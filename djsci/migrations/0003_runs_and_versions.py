@@ -40,8 +40,8 @@ class Migration(migrations.Migration):
             name="access",
             field=models.CharField(
                 choices=[
-                    ("private", "private: the owner and those granted"),
-                    ("authenticated", "every user who is signed in"),
+                    ("private", "owner and grants"),
+                    ("authenticated", "signed-in users"),
                 ],
                 default="authenticated",
                 max_length=16,
@@ -52,8 +52,8 @@ class Migration(migrations.Migration):
             name="access",
             field=models.CharField(
                 choices=[
-                    ("private", "private: the owner and those granted"),
-                    ("authenticated", "every user who is signed in"),
+                    ("private", "owner and grants"),
+                    ("authenticated", "signed-in users"),
                 ],
                 default="private",
                 max_length=16,
