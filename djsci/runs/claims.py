@@ -4,9 +4,10 @@ import os
 import platform
 import uuid
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from django.db import transaction
 from django.db.models import F
@@ -105,14 +106,14 @@ def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> list[C
     queued = list(
         Run.objects.filter(state="queued", cancel="", format__lte=FORMAT, queue__in=queues)
         .order_by("created")
-        .values("pk", "user", "file", "timeout")[: conf.get("QUEUE")]
+        .values("pk", "user", "file", "timeout", "file__settings")[: conf.get("QUEUE")]
     )
     if not queued:
         return []
     counts = _Counts()
     claims: list[Claim] = []
     while queued and len(claims) < slots and counts.host < conf.running_slots():
-        queued = [run for run in queued if counts.allow(run["user"], run["file"])]
+        queued = [run for run in queued if counts.allow(run)]
         if not queued:
             break
         run = min(queued, key=lambda run: counts.users[run["user"]])
@@ -122,16 +123,6 @@ def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> list[C
             claims.append(taken)
             counts.add(run["user"], run["file"])
     return claims
-
-
-def claim_one(executor: uuid.UUID, run_id: str) -> Claim | None:
-    """Take one queued run by its id, whatever waits before it; None: the claim is refused."""
-    with transaction.atomic():
-        enter_gate()
-        run = Run.objects.filter(pk=run_id).values("user", "file", "timeout").first()
-        if run is None or not _Counts().allow(run["user"], run["file"]):
-            return None
-        return _take(executor, run_id, run["timeout"])
 
 
 class _Counts:
@@ -147,10 +138,13 @@ class _Counts:
             self.files[file] += 1
             self.host += host == platform.node()
 
-    def allow(self, user: object, file: object) -> bool:
-        per_user, per_file = conf.get("RUNNING_PER_USER"), conf.get("RUNNING_PER_FILE")
-        return (per_user is None or self.users[user] < per_user) and (
-            per_file is None or self.files[file] < per_file
+    def allow(self, run: Mapping[str, Any]) -> bool:
+        """Whether one more of the run's user and of its file may be executed now."""
+        per_user = conf.get("RUNNING_PER_USER")
+        of_file = [conf.get("RUNNING_PER_FILE"), run["file__settings"].get("concurrency")]
+        per_file = min((limit for limit in of_file if limit is not None), default=None)
+        return (per_user is None or self.users[run["user"]] < per_user) and (
+            per_file is None or self.files[run["file"]] < per_file
         )
 
     def add(self, user: object, file: object) -> None:

@@ -133,7 +133,10 @@ async def _all_ended() -> None:
         assert await runs.finish(pk, wait=30)
 
 
-async def test_running_per_file_holds_while_all_end(make_file: MakeFile, caller: Caller):
+@pytest.mark.parametrize("limited_by", ["the site", "the file"])
+async def test_running_per_file_holds_while_all_end(
+    make_file: MakeFile, caller: Caller, limited_by: str
+):
     code = """
 import threading, time
 lock = threading.Lock()
@@ -147,8 +150,9 @@ def djsci_handler(request):
         builtins.now -= 1
     return most
 """
-    file = await in_database(make_file, code)
-    with override_settings(DJSCI={"RUNNING": 8, "RUNNING_PER_FILE": 2}):
+    per_file, own = (2, {}) if limited_by == "the site" else (None, {"concurrency": 2})
+    file = await in_database(make_file, code, **own)
+    with override_settings(DJSCI={"RUNNING": 8, "RUNNING_PER_FILE": per_file}):
         started = [await runs.start(file.pk, caller=caller, trigger="api") for _ in range(12)]
         views = [await runs.finish(one.run_id, wait=30) for one in started]
     assert {view.state for view in views if view} == {"succeeded"}
