@@ -1,7 +1,6 @@
 """An engine's events become numbered log lines: merged, capped, batched, fenced."""
 
 import asyncio
-import base64
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -11,11 +10,11 @@ from typing import Any
 from djsci import conf
 from djsci.core.events import (
     Chunk,
+    ClearOutput,
     Display,
     End,
     Error,
     Event,
-    Json,
     Log,
     Progress,
     Result,
@@ -26,8 +25,8 @@ from djsci.core.events import (
 
 from .log import Append, end_columns, numbered
 from .output import OutputCap
+from .references import References, Store, size_of
 
-REFERENCE_OVER = 256 << 10
 _TEXT_BYTES = 64 << 10
 _FLUSH_BYTES = 32 << 10
 _FLUSH_EVENTS = 256
@@ -37,7 +36,6 @@ _DISPLAY_BYTES = 64 << 20
 _EVENT_BYTES = 900 << 10
 
 Write = Callable[[Append], Awaitable[bool]]
-Store = Callable[[bytes], Awaitable[str]]
 
 
 class LeaseLost(Exception):
@@ -67,7 +65,7 @@ class Recorder:
         self._lease = lease
         self._head = head
         self._write = write
-        self._store = store
+        self._references = References(store)
         self._on_failure = on_failure
         self._running_columns = running_columns or {}
         self._cap = OutputCap(output_limit)
@@ -82,7 +80,6 @@ class Recorder:
         self._display_bytes = 0
         self._result: Result | None = None
         self._error: Error | None = None
-        self._result_columns: dict[str, Any] = {}
         self._wake = asyncio.Event()
         self._urgent = asyncio.Event()
         self._drained = asyncio.Event()
@@ -100,10 +97,13 @@ class Recorder:
                 for piece in self._cap.take(replace(event, text=clean(event.text))):
                     self._add_now(piece)
             case Display():
-                await self._add_display(event)
-            case Chunk(value=Json(text=text)) if len(text) > REFERENCE_OVER:
-                body = text.encode()
-                self._line(Chunk(ref=await self._store(body), size=len(body)))
+                if self._has_room(size_of(event)):
+                    self._line(await self._references.display(event))
+            case Log() | ClearOutput():
+                if self._has_room(len(event.to_json())):
+                    self._line(event)
+            case Chunk():
+                self._line(await self._references.chunk(event))
             case Result():
                 self._result = event
             case Progress():
@@ -134,12 +134,12 @@ class Recorder:
             raise self._failure
         for piece in self._cap.finish():
             self._add_now(piece)
-        if self._result is not None:
-            await self._add_result(self._result, end)
-        self._line(end)
         columns = end_columns(end, error=self._error)
-        if end.state == "succeeded":
-            columns |= self._result_columns
+        if self._result is not None and end.state == "succeeded":
+            result, result_columns = await self._references.result(self._result)
+            self._line(result)
+            columns |= result_columns
+        self._line(end)
         await self._close(columns)
 
     async def hand_back(self, why: str) -> None:
@@ -208,32 +208,13 @@ class Recorder:
         if self._pending_bytes > _FLUSH_BYTES or len(self._pending) >= _FLUSH_EVENTS:
             self._urgent.set()
 
-    async def _add_display(self, event: Display) -> None:
-        data = dict(event.data)
-        size = sum(len(_raw(mime, part)) for mime, part in data.items())
+    def _has_room(self, size: int) -> bool:
+        """Whether displays and notes of the run may grow by `size` bytes; else it is counted."""
         self._display_bytes += size
         if self._display_bytes > _DISPLAY_BYTES:
             self._cap.drop(size)
-            return
-        inline = size
-        for mime, part in sorted(data.items(), key=lambda item: -len(_raw(*item))):
-            raw = _raw(mime, part)
-            if len(raw) > REFERENCE_OVER or inline > 2 * REFERENCE_OVER:
-                data[mime] = {"ref": await self._store(raw), "size": len(raw)}
-                inline -= len(raw)
-        self._line(replace(event, data=data))
-
-    async def _add_result(self, result: Result, end: End) -> None:
-        text = result.value.text if result.value is not None else "null"
-        body = text.encode()
-        self._result_columns = {"http": result.http, "result_size": len(body)}
-        if len(body) > REFERENCE_OVER:
-            ref = await self._store(body)
-            self._result_columns["result_ref"] = ref
-            self._line(Result(ref=ref, size=len(body), http=result.http))
-        else:
-            self._result_columns["result"] = clean(text)
-            self._line(result)
+            return False
+        return True
 
     async def _wait_until_near(self) -> None:
         """Let the log catch up; the engine reads nothing meanwhile, so the run waits in `write`."""
@@ -308,15 +289,3 @@ class Recorder:
         self._head += len(lines)
         self._pending_bytes -= size
         self._drained.set()
-
-
-def _raw(mime: str, part: Any) -> bytes:
-    """A part's own bytes: an image's are base64 in the bundle, anything but text is JSON."""
-    if not isinstance(part, str):
-        return json.dumps(part).encode()
-    if mime.startswith("image/") and mime != "image/svg+xml":
-        try:
-            return base64.b64decode(part)
-        except ValueError:
-            return part.encode("utf-8", "replace")
-    return part.encode("utf-8", "replace")

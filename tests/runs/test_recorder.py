@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from djsci.core.events import Chunk, DisplayData, End, Json, Progress, Result, Status, Stream
+from djsci.core.events import Chunk, DisplayData, End, Json, Log, Progress, Result, Status, Stream
 from djsci.runs.log import Append
 from djsci.runs.recorder import LeaseLost, Recorder
 
@@ -131,6 +131,28 @@ async def test_nul_and_lone_surrogates_become_replacement_characters():
     assert stream["text"] == "a\ufffdb\ufffdc\\u0000"
     assert display["data"]["text/plain"] == "\ufffd\ufffd"
     assert display["data"]["application/json"] == {"k": "\ufffd"}
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled", "crashed"])
+async def test_a_run_that_did_not_succeed_has_no_result(state: Any):
+    rows = Rows()
+    recorder = rows.recorder()
+    await recorder.add(Result(value=Json(text="1")))
+    await recorder.end(End(state=state))
+    assert [event["type"] for event in rows.events] == ["end"]
+    assert "result" not in rows.appends[-1].columns
+
+
+async def test_notes_without_end_are_dropped_and_counted():
+    rows = Rows()
+    recorder = rows.recorder()
+    for _ in range(140):
+        await recorder.add(Log(level="info", message="n" * 500_000))
+    await recorder.end(End(state="succeeded"))
+    kept = [event for event in rows.events if event["type"] == "log"]
+    [cut] = [event for event in rows.events if event["type"] == "truncated"]
+    assert len(kept) == 134
+    assert cut["dropped_bytes"] > 0
 
 
 async def test_a_reader_that_is_far_behind_holds_the_engine_back():
