@@ -2,7 +2,7 @@
 
 from .admit import Started, start
 from .cancel import cancel
-from .hub import follow, wait_news
+from .following import follow, wait_news
 from .log import Page
 from .reading import (
     RunView,

@@ -11,7 +11,7 @@ from djsci.core.errors import NotFound
 from djsci.core.events import LIVE
 from djsci.models import Run
 
-from . import hub, log
+from . import following, log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +89,7 @@ def get_now(run_id: str) -> Run:
 
 async def finish(run_id: str, *, wait: float | None) -> RunView | None:
     """The run once its `end` is committed; None when `wait` seconds pass first."""
-    if not await hub.finish(run_id, wait=wait):
+    if not await following.finish(run_id, wait=wait):
         return None
     return view(await get(run_id))
 

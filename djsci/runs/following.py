@@ -1,0 +1,148 @@
+"""Everybody who waits for a run: pages as they come, its end, or any news of it."""
+
+import asyncio
+import logging
+import weakref
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from djsci import conf
+from djsci.access.database import in_database
+from djsci.core.errors import NotFound
+from djsci.core.events import LIVE
+from djsci.models import Run
+
+from . import doorbell, log
+from .hub import Hub, in_background
+
+logger = logging.getLogger("djsci.runs")
+
+
+class Hubs:
+    """The hubs of one loop and their one poller."""
+
+    def __init__(self) -> None:
+        self._hubs: dict[str, Hub] = {}
+        self._poller: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @contextmanager
+    def use(self, run_id: str, *, linger: bool) -> Iterator[Hub]:
+        """The run's hub; made by its first user, closed after the last (later, with `linger`)."""
+        hub = self._hubs.get(run_id)
+        if hub is None:
+            hub = self._hubs[run_id] = Hub(run_id)
+            hub.open()
+        if self._poller is None:
+            self._poller = in_background(self._poll())
+        hub.users += 1
+        try:
+            yield hub
+        finally:
+            hub.users -= 1
+            if hub.users == 0:
+                pause = conf.intervals.hub_idle if linger and not hub.is_ended else 0.0
+                task = in_background(self._close_unused(hub, pause))
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+
+    async def _close_unused(self, hub: Hub, pause: float) -> None:
+        if pause:
+            await asyncio.sleep(pause)
+        if hub.users == 0 and self._hubs.get(hub.run_id) is hub:
+            del self._hubs[hub.run_id]
+            await hub.close()
+            if not self._hubs and self._poller is not None:
+                self._poller.cancel()
+                self._poller = None
+
+    async def _poll(self) -> None:
+        """Ask for all followed runs in one query: what the bell did not say is heard here."""
+        while True:
+            is_remote = False
+            try:
+                is_remote = await self._poll_once()
+            except Exception as error:
+                logger.warning("polling the runs failed: %s", type(error).__name__)
+            await asyncio.sleep(conf.intervals.poll_remote if is_remote else conf.intervals.poll)
+
+    async def _poll_once(self) -> bool:
+        followed = {key: hub for key, hub in self._hubs.items() if not hub.is_ended}
+        rows = await in_database(_heads, list(followed))
+        for run_id, hub in followed.items():
+            if run_id in rows:
+                head, state, _ = rows[run_id]
+                hub.note(head, is_ended=state not in LIVE)
+            else:
+                hub.note_gone()
+        return doorbell.shared_layer() is None and any(
+            executor is not None and executor != doorbell.local_executor
+            for _, _, executor in rows.values()
+        )
+
+
+def _heads(run_ids: list[str]) -> dict[str, tuple[int, str, Any]]:
+    rows = Run.objects.filter(pk__in=run_ids).values_list("pk", "head", "state", "executor")
+    return {pk: (head, state, executor) for pk, head, state, executor in rows}
+
+
+_by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hubs]" = weakref.WeakKeyDictionary()
+
+
+def hubs() -> Hubs:
+    """The hubs of the running loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _by_loop:
+        _by_loop[loop] = Hubs()
+    return _by_loop[loop]
+
+
+async def follow(run_id: str, *, after: int) -> AsyncGenerator[log.Page, None]:
+    """Pages of a run's log from `after` on, live, until its `end` was yielded.
+
+    Raises `NotFound`, `Pruned`, and `BadRequest` when `after` lies beyond the head.
+    """
+    with hubs().use(run_id, linger=True) as hub:
+        while True:
+            page = await hub.page(after)
+            if page.lines:
+                after = page.last
+                yield page
+            if page.is_last:
+                return
+            if page.last >= page.head:
+                await hub.news(after)
+            if hub.is_gone:
+                raise NotFound
+
+
+async def finish(run_id: str, *, wait: float | None) -> bool:
+    """Return True once the run's `end` is committed; False when `wait` seconds pass first."""
+    async with _watching(run_id) as hub:
+        try:
+            async with asyncio.timeout(wait):
+                await hub.ended()
+        except TimeoutError:
+            return False
+        return True
+
+
+async def wait_news(run_id: str, *, after: int, wait: float) -> None:
+    """Return when the log is longer than `after`, at the run's end, or after `wait` seconds."""
+    async with _watching(run_id) as hub:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait):
+                await hub.news(after)
+
+
+@asynccontextmanager
+async def _watching(run_id: str) -> AsyncGenerator[Hub, None]:
+    """The run's hub, told what the database says now; it needs no tail. Raises `NotFound`."""
+    with hubs().use(run_id, linger=False) as hub:
+        heads = await in_database(_heads, [run_id])
+        if run_id not in heads:
+            raise NotFound
+        head, state, _ = heads[run_id]
+        hub.note(head, is_ended=state not in LIVE)
+        yield hub
