@@ -52,8 +52,9 @@ def ring(run_id: str, *, head: int, is_final: bool) -> None:
             loop.call_soon_threadsafe(listener, signal)
         except RuntimeError:
             logger.debug("a follower's loop is closed")
-    if _broadcast is not None:
-        _broadcast(signal)
+    broadcast = _broadcast  # another thread may take it away
+    if broadcast is not None:
+        broadcast(signal)
 
 
 def set_broadcast(broadcast: Callable[[Ring], None] | None) -> None:

@@ -36,6 +36,7 @@ class Writer:
     async def append(self, item: Append) -> bool:
         """Whether the item was committed; False: the lease is lost. Raises `DatabaseAway`."""
         done: Future[bool] = Future()
+        done.set_running_or_notify_cancel()  # who gives up waiting must not break the thread
         self._queue.put((item, done, time.monotonic()))
         return await asyncio.wrap_future(done)
 
