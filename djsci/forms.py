@@ -16,7 +16,7 @@ from djsci.core.errors import BadRequest, DjsciError, TooLarge
 from djsci.core.jsontext import parse_json
 from djsci.core.sources import Source
 
-from . import conf, names, options, uploads
+from . import conf, names, options, uploads, versions
 from .models import PrivateFile, Token, Version
 
 SETTINGS = ("engine", "timeout", "memory", "retries", "queue", "concurrency", "output")
@@ -206,7 +206,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
             if entry is None:
                 raise BadRequest("Companions need a notebook or a Python file beside them.")
             return uploads.read(_name(entry), files)
-        kept = uploads.contents(self.present)
+        kept = versions.contents(self.present)
         if entry is None:
             return uploads.read(self.present.entry, {**kept, **files})
         kept.pop(self.present.entry)

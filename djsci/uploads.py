@@ -1,14 +1,11 @@
 """Files and their versions: uploaded, found, replaced, renamed, removed. Nothing is executed."""
 
 import dataclasses
-import hashlib
 import json
 import unicodedata
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
-from threading import Lock
 from typing import Any
 
 from django.core.exceptions import SuspiciousFileOperation
@@ -30,13 +27,12 @@ from djsci.core.errors import (
 from djsci.core.events import LIVE, dumps
 from djsci.core.sources import Source
 
-from . import blobs, conf, names, options
+from . import blobs, conf, names, options, versions
 from .access import audit, permissions
 from .access.callers import Caller
 from .models import PrivateFile, Version
 
 MOST_PARTS = 1000
-CACHED_BYTES = 64 << 20
 _NAMES_LOCK = 0x646A736369  # "djsci": the key of PostgreSQL's advisory lock
 
 
@@ -134,10 +130,10 @@ def read(entry: str, files: Mapping[str, bytes]) -> Source:
     if len(files) > MOST_PARTS:
         raise TooLarge(f"A file has at most {MOST_PARTS} parts.")
     limit = conf.get("UPLOAD_LIMIT")
-    if _bytes(files) > limit:
+    if versions.size_of(files) > limit:
         message = f"The files together have more than {limit:,} bytes."
         raise TooLarge(message, errors=[{"field": "file", "message": message}])
-    return dataclasses.replace(sources.read(entry, files, limits=_limits()), files=files)
+    return dataclasses.replace(sources.read(entry, files, limits=versions.limits()), files=files)
 
 
 def replace(
@@ -233,63 +229,6 @@ def delete(file: PrivateFile) -> None:
         transaction.on_commit(lambda: _discard(last_use))
 
 
-def contents(version: Version) -> dict[str, bytes]:
-    """Every part of a version by name, compared with the manifest. Raises `SourceInvalid`."""
-    if manifest_id(version.manifest) != version.sha256:
-        raise blobs.BlobChanged
-    return {name: blobs.get(sha256) for name, sha256 in version.files.items()}
-
-
-def manifest_id(manifest: Mapping[str, Any]) -> str:
-    """The id of a version: the SHA-256 of its canonical manifest."""
-    canonical = json.dumps(
-        {"entry": manifest["entry"], "files": manifest["files"]},
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-    )
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-class SourceCache:
-    """Sources by version id, bounded by the bytes of their files; the least used goes first."""
-
-    def __init__(self, limit: int = CACHED_BYTES) -> None:
-        self._limit = limit
-        self._size = 0
-        self._items: OrderedDict[str, Source] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, sha256: str) -> Source | None:
-        with self._lock:
-            if sha256 in self._items:
-                self._items.move_to_end(sha256)
-            return self._items.get(sha256)
-
-    def add(self, sha256: str, source: Source) -> None:
-        with self._lock:
-            if sha256 in self._items or _bytes(source.files) > self._limit:
-                return
-            self._items[sha256] = source
-            self._size += _bytes(source.files)
-            while self._size > self._limit:
-                self._size -= _bytes(self._items.popitem(last=False)[1].files)
-
-
-_sources = SourceCache()
-
-
-def source(version: Version) -> Source:
-    """The source of a version, its bytes compared with the manifest. Raises `SourceInvalid`."""
-    if manifest_id(version.manifest) != version.sha256:
-        raise blobs.BlobChanged
-    found = _sources.get(version.sha256)
-    if found is None:
-        found = sources.read(version.entry, contents(version), limits=_limits())
-        _sources.add(version.sha256, found)
-    return found
-
-
 @contextmanager
 def _naming(file: PrivateFile) -> Iterator[None]:
     """A transaction that writes `file`; at its end no other file has its name, in any case."""
@@ -324,14 +263,6 @@ def _taken() -> Conflict:
     return Conflict(message, errors=[{"field": "name", "message": message}])
 
 
-def _limits() -> sources.SourceLimits:
-    return sources.SourceLimits(upload=conf.get("UPLOAD_LIMIT"))
-
-
-def _bytes(files: Mapping[str, bytes]) -> int:
-    return sum(map(len, files.values()))
-
-
 def _keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:
     manifest = {
         "entry": source.name,
@@ -339,7 +270,7 @@ def _keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:
     }
     return Version.objects.get_or_create(
         file=file,
-        sha256=manifest_id(manifest),
+        sha256=versions.manifest_id(manifest),
         defaults={
             "manifest": manifest,
             "kind": source.kind,

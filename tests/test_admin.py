@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from djsci import blobs, uploads
+from djsci import blobs, uploads, versions
 from djsci.access import tokens
 from djsci.access.callers import Caller
 from djsci.models import Audit, Executor, PrivateFile, Run, Token
@@ -175,7 +175,7 @@ def test_new_content_keeps_or_drops_the_present_companions(editor: Any) -> None:
     client = signed_in(editor)
     assert change(client, file, files=given(("data.csv", b"new"))).status_code == 302
     file.refresh_from_db()
-    assert uploads.contents(file.version) == {
+    assert versions.contents(file.version) == {
         "main.py": CODE,
         "data.csv": b"new",
         "more.csv": b"2",

@@ -14,7 +14,7 @@ from django.core.files.base import ContentFile
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from djsci import blobs, uploads
+from djsci import blobs, uploads, versions
 from djsci.access.callers import Caller
 from djsci.core import errors
 from djsci.models import Audit, PrivateFile, Run, Version
@@ -99,14 +99,14 @@ def test_code_of_the_first_release_reads_the_entry_of_a_new_upload(owner: Any) -
 
 def test_a_source_holds_every_part_and_is_read_once(owner: Any) -> None:
     version = uploads.current_version(upload(owner, **{"data.csv": b"1\n"}))
-    source = uploads.source(version)
+    source = versions.source(version)
     assert source.files == {"main.py": CODE, "data.csv": b"1\n"}
     assert source.cells[0].text == CODE.decode()
-    assert uploads.source(Version.objects.get(pk=version.pk)) is source
+    assert versions.source(Version.objects.get(pk=version.pk)) is source
 
 
 def test_the_cache_of_sources_stays_within_its_bytes(owner: Any) -> None:
-    cache = uploads.SourceCache(limit=3 * len(CODE))
+    cache = versions.SourceCache(limit=3 * len(CODE))
     sources = [uploads.read("main.py", {"main.py": CODE + b"#" * n}) for n in range(3)]
     for number, source in enumerate(sources):
         cache.add(str(number), source)
@@ -120,13 +120,13 @@ def test_a_manifest_or_blob_that_was_changed_is_refused(owner: Any, media: Path)
     digest = version.files["n9.csv"]
     (media / blobs.path(digest)).write_bytes(b"evil")
     with pytest.raises(errors.SourceInvalid):
-        uploads.source(version)
+        versions.source(version)
     (media / blobs.path(digest)).unlink()
     with pytest.raises(errors.SourceInvalid):
-        uploads.source(version)
+        versions.source(version)
     version.manifest["files"]["n9.csv"] = blobs.put(b"evil")
     with pytest.raises(errors.SourceInvalid):
-        uploads.source(version)
+        versions.source(version)
 
 
 def test_what_the_host_puts_into_the_file_field_becomes_a_version_when_needed() -> None:
@@ -489,4 +489,4 @@ def test_another_storage_keeps_versions_and_leaves_the_file_field_alone(
     settings.DJSCI = {"STORAGE": "versions"}
     file = PrivateFile.objects.get(pk=upload(owner).pk)
     assert not file.file
-    assert uploads.contents(uploads.current_version(file)) == {"main.py": CODE}
+    assert versions.contents(uploads.current_version(file)) == {"main.py": CODE}

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from djsci import blobs, conf, uploads
+from djsci import blobs, conf, uploads, versions
 from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
@@ -74,7 +74,7 @@ async def start(
     if running is not None and running.is_draining:
         raise Draining
     file, version = await in_database(_look_up, file_id, caller)
-    source = await in_files(uploads.source, version)
+    source = await in_files(versions.source, version)
     checked = await in_files(
         _check, source, parameters or {}, text_parameters, is_strict=request is None
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from django.db.models.functions import Now
 
-from djsci import blobs, conf, uploads
+from djsci import blobs, conf, versions
 from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
@@ -88,7 +88,7 @@ async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recor
         refusal = await in_database(_refusal, run)
         if refusal:
             return End(state="denied", elapsed=0.0, reason=refusal)
-        source = await in_files(uploads.source, run.version)
+        source = await in_files(versions.source, run.version)
         request = await in_files(_request, run)
         engine = await engines.get(run.engine)
         limits = Limits(

@@ -6,7 +6,7 @@ from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
-from djsci import blobs, calling, uploads
+from djsci import blobs, calling, uploads, versions
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
@@ -75,7 +75,7 @@ async def replace_file(request: HttpRequest, ref: str) -> HttpResponse:
 
     @transaction.atomic
     def replace() -> None:
-        kept = uploads.contents(present) if content.is_entry_only and present else {}
+        kept = versions.contents(present) if content.is_entry_only and present else {}
         version = uploads.replace(
             file,
             entry=content.entry,

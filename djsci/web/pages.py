@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, QueryDict
 from django.urls import get_script_prefix
 from django.utils import timezone
 
-from djsci import conf, runs, uploads
+from djsci import conf, runs, uploads, versions
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.core.errors import BadParameters, DjsciError
@@ -135,7 +135,7 @@ def _seen_file(caller: Caller, name_id: str) -> PrivateFile:
 
 def _sources(version: Version) -> Iterator[dict[str, Any]]:
     """The entry's cells as text; the companions by name."""
-    source = uploads.source(version)
+    source = versions.source(version)
     for place, cell in enumerate(source.cells, 1):
         yield {"place": place, "text": cell.text, "is_alone": len(source.cells) == 1}
 

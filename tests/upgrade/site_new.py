@@ -14,7 +14,7 @@ from django.test import Client  # noqa: E402
 from django.urls import reverse  # noqa: E402
 from site_dump import files, say, table  # noqa: E402
 
-from djsci import uploads  # noqa: E402
+from djsci import uploads, versions  # noqa: E402
 from djsci.core.errors import DjsciError  # noqa: E402
 from djsci.models import PrivateFile  # noqa: E402
 from djsci.runs import executor  # noqa: E402
@@ -31,7 +31,7 @@ def look_up(ref: str) -> str:
     """The code that a call of `ref` would run, or why there is none."""
     try:
         version = uploads.current_version(uploads.find(ref))
-        return uploads.source(version).cells[0].text
+        return versions.source(version).cells[0].text
     except DjsciError as error:
         return error.code
 
