@@ -31,7 +31,6 @@ class Executor:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-
         self.id = uuid.uuid4()
         self.is_draining = False
         self._running: dict[str, Execution] = {}
@@ -97,20 +96,22 @@ class Executor:
                 await self._claim_once()
 
     async def _claim_once(self) -> None:
-        free = self.slots - len(self._running)
-        if self.is_draining or free <= 0:
-            return
+        self._idle.clear()  # before the look at `is_draining`: a drain waits for what is claimed
         try:
+            free = self.slots - len(self._running)
+            if self.is_draining or free <= 0:
+                return
             taken = await in_database(claims.claim, self.id, slots=free, queues=conf.get("QUEUES"))
+            for item in taken:
+                self._begin(Execution(claim=item))
         except Exception as error:
             logger.warning("claiming failed: %s", type(error).__name__)
-            return
-        for item in taken:
-            self._begin(Execution(claim=item))
+        finally:
+            if not self._running:
+                self._idle.set()
 
     def _begin(self, execution: Execution) -> None:
         self._running[execution.claim.run_id] = execution
-        self._idle.clear()
         task = self._loop.create_task(self._execute(execution))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -120,9 +121,7 @@ class Executor:
             await execute(execution, engines=self._engines, writer=self._writer)
         finally:
             del self._running[execution.claim.run_id]
-            if not self._running:
-                self._idle.set()
-            await self._claim()
+            await self._claim()  # it tells a drain that nothing runs any more
 
     def cancel(self, run_id: str, *, force: bool) -> None:
         """Stop a run that is executed here; others are reached by their own tick."""

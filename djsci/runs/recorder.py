@@ -108,6 +108,9 @@ class Recorder:
                 self._result = event
             case Progress():
                 self._progress[event.label] = (time.time(), event)
+                if len(self._progress) >= _FLUSH_EVENTS:
+                    self._close_text()
+                    self._close_progress()
             case Error():
                 self._error = event
                 self._line(event)
@@ -134,13 +137,16 @@ class Recorder:
             raise self._failure
         for piece in self._cap.finish():
             self._add_now(piece)
-        columns = end_columns(end, error=self._error)
+        result_columns: dict[str, Any] = {}
         if self._result is not None and end.state == "succeeded":
-            result, result_columns = await self._references.result(self._result)
-            self._line(result)
-            columns |= result_columns
+            try:
+                result, result_columns = await self._references.result(self._result)
+                self._line(result)
+            except Exception as error:
+                reason = f"its result could not be stored: {type(error).__name__}"
+                end = replace(end, state="crashed", reason=reason)
         self._line(end)
-        await self._close(columns)
+        await self._close(end_columns(end, error=self._error) | result_columns)
 
     async def hand_back(self, why: str) -> None:
         """Queue the run again instead of ending it: its log goes on with its next executor."""

@@ -37,8 +37,9 @@ def sweep(looks: Looks) -> None:
         reap_dead_neighbours()
         _forget_silent_executors()
     if now >= looks.next_hour:
-        looks.next_hour = now + 3600
-        retention.purge()
+        went = retention.purge_some()
+        if not any(went):  # else the next tick goes on: leases are renewed in between
+            looks.next_hour = now + 3600
 
 
 def _reap_expired(looks: Looks) -> None:
@@ -105,10 +106,12 @@ def _end_overdue() -> None:
 
 
 def _end_stale_queued() -> None:
+    """Runs that nobody took for a day, and those queued again just as a cancel was asked for."""
     old = log.from_now(-conf.intervals.queued_for)
-    rows = Run.objects.filter(state="queued", created__lt=old)
-    for pk, lease in rows.values_list("pk", "lease")[:_ROWS]:
-        end = End(state="cancelled", elapsed=0.0, reason="it was queued for too long")
+    rows = Run.objects.filter(~Q(cancel="") | Q(created__lt=old), state="queued")
+    for pk, lease, cancel in rows.values_list("pk", "lease", "cancel")[:_ROWS]:
+        reason = "cancelled before it started again" if cancel else "it was queued for too long"
+        end = End(state="cancelled", elapsed=0.0, reason=reason)
         _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end), state="queued")
 
 

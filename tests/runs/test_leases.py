@@ -15,7 +15,7 @@ from django.utils import timezone
 
 from djsci import conf
 from djsci.models import Executor, LogRow, PrivateFile, Run
-from djsci.runs import claims, log, sweep
+from djsci.runs import claims, log, retention, sweep
 
 MakeFile = Callable[..., PrivateFile]
 
@@ -178,3 +178,25 @@ def test_the_user_with_the_fewest_running_goes_first(
         taken = claims.claim(uuid.uuid4(), slots=2, queues=["fair"])
     assert [item.run_id for item in taken] == [mine[0], his.pk]
     Run.objects.all().delete()
+
+
+def test_a_run_that_was_queued_again_while_a_cancel_came_is_cancelled(make_run: Callable[..., Run]):
+    run = make_run(lease=1, starts=1, retries=1, cancel="asked")
+    sweep.sweep(sweep.Looks())
+    run.refresh_from_db()
+    assert (run.state, run.reason) == ("cancelled", "cancelled before it started again")
+
+
+def test_retention_does_not_hold_up_the_tick(make_run: Callable[..., Run], settings: Any):
+    settings.DJSCI = {"RETENTION": {"logs": None, "runs": 1}}
+    old = timezone.now() - timedelta(days=2)
+    runs = [make_run(state="running", lease=1) for _ in range(3)]
+    for run in runs:
+        assert append(run, lease=1, head=1, state="succeeded", ended=old)
+    assert retention.purge_some(most=2) == (0, 2)
+    looks = sweep.Looks()
+    sweep.sweep(looks)
+    assert not Run.objects.exists()
+    settings.DJSCI = {"RETENTION": {"logs": None, "runs": None}}
+    sweep.sweep(looks)
+    assert looks.next_hour > 0

@@ -171,3 +171,32 @@ async def test_a_reader_that_is_far_behind_holds_the_engine_back():
     await asyncio.wait_for(task, 30)
     await recorder.end(End(state="succeeded"))
     assert sum(len(e.get("text", "")) for e in rows.events) == 40 << 20
+
+
+async def test_a_result_that_cannot_be_stored_crashes_the_run_which_ends_all_the_same():
+    rows = Rows()
+
+    async def full(content: bytes) -> str:
+        raise OSError(28, "No space left on device")
+
+    rows.store = full  # type: ignore[method-assign]
+    recorder = rows.recorder()
+    await recorder.add(Result(value=Json(text=json.dumps("y" * 300_000))))
+    await recorder.end(End(state="succeeded"))
+    end = rows.events[-1]
+    assert (end["type"], end["state"]) == ("end", "crashed")
+    assert end["reason"] == "its result could not be stored: OSError"
+    assert rows.appends[-1].columns["state"] == "crashed"
+
+
+async def test_progress_of_countless_labels_is_not_kept_in_memory():
+    rows = Rows()
+    rows.gate.clear()
+    recorder = rows.recorder()
+    for number in range(1000):
+        await recorder.add(Progress(n=1, label=str(number)))
+    assert len(recorder._progress) <= 256
+    rows.gate.set()
+    await recorder.end(End(state="succeeded"))
+    labels = [event["label"] for event in rows.events if event["type"] == "progress"]
+    assert labels == [str(number) for number in range(1000)]
