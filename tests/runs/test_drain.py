@@ -1,0 +1,72 @@
+"""A drain waits for what was claimed as it began."""
+
+import asyncio
+import sqlite3
+import threading
+from typing import Any
+
+import pytest
+from django.db import connection, connections
+
+from djsci import runs
+from djsci.access.callers import Caller
+from djsci.access.database import in_database
+from djsci.models import Run
+from djsci.runs import executor
+from tests.conftest import MakeFile
+
+
+async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
+    make_file: MakeFile, caller: Caller, settings: Any
+):
+    if connection.vendor != "sqlite":
+        pytest.skip("a lock that keeps everyone out is SQLite's")
+    executor.stop()
+    settings.DJSCI = {"HEARTBEAT": 60}
+    file = await in_database(make_file, "def djsci_handler(request): return 1")
+    mine = executor.start()
+    path = str(connections["default"].settings_dict["NAME"])
+    holder: Any = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        mine.is_draining = True
+        while not mine._idle.is_set():
+            await asyncio.sleep(0.01)
+        run = await runs_queued(file, caller)
+        holder.execute("BEGIN IMMEDIATE")
+        mine.is_draining = False
+        mine.ring()
+        async with asyncio.timeout(10):
+            while not mine._claiming.locked():
+                await asyncio.sleep(0)
+        answers: list[bool] = []
+        draining = threading.Thread(target=lambda: answers.append(mine.drain(20)))
+        draining.start()
+        await asyncio.to_thread(draining.join, 0.3)
+        assert answers == []
+    finally:
+        holder.close()
+    await asyncio.to_thread(draining.join, 30)
+    assert answers == [True]
+    assert (await runs.get(run)).is_final
+    await asyncio.to_thread(executor.stop)
+
+
+async def runs_queued(file: Any, caller: Caller) -> str:
+    """A run that is queued while nobody takes it."""
+
+    def make() -> str:
+        run = Run.objects.create(
+            file=file,
+            version=file.version,
+            user=caller.user,
+            trigger="api",
+            engine="thread",
+            isolation="process",
+            request="{}",
+            timeout=60,
+            memory=1,
+            created=file.created,
+        )
+        return str(run.pk)
+
+    return await in_database(make)
