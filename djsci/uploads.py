@@ -30,6 +30,7 @@ from djsci.core.sources import Source
 from . import blobs, conf, names, options, versions
 from .access import audit, permissions
 from .access.callers import Caller
+from .access.database import writing
 from .models import PrivateFile, Version
 
 MOST_PARTS = 1000
@@ -80,7 +81,7 @@ def current_version(file: PrivateFile) -> Version:
         raise NotFound("This file has no content yet.")
     content = held_content(file)
     entry = _entry_name(PurePosixPath(held).name)
-    with transaction.atomic():
+    with writing():
         version = _keep(file, read(entry, {entry: content}), uploader=None)
         # Only if nobody put other content there meanwhile.
         PrivateFile.objects.filter(pk=file.pk, file=held).update(version=version, read_from=held)
@@ -155,7 +156,7 @@ def bring(
     file: PrivateFile, source: Source, *, uploader: Any, if_match: str | None = None
 ) -> Version:
     """Make `source` the present version of a stored file."""
-    with transaction.atomic():
+    with writing():
         locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
         _require_match(locked, if_match)
         version = _keep(locked, source, uploader=uploader)
@@ -192,7 +193,7 @@ def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: Caller
     `access` and `trusted` are settings too. Raises `BadRequest` with each refused field,
     `Forbidden` for what only superusers set.
     """
-    with transaction.atomic():
+    with writing():
         locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
         before = options.privileges(locked)
         options.apply(locked, values, is_superuser=permissions.may_set_trust(caller))
@@ -216,7 +217,7 @@ def delete(file: PrivateFile) -> None:
 
     After the commit go the blobs that no other version has; younger ones wait for the purge.
     """
-    with transaction.atomic():
+    with writing():
         locked = PrivateFile.objects.select_for_update(of=("self",)).filter(pk=file.pk).first()
         if locked is None:
             raise NotFound
@@ -233,7 +234,7 @@ def delete(file: PrivateFile) -> None:
 def _naming(file: PrivateFile) -> Iterator[None]:
     """A transaction that writes `file`; at its end no other file has its name, in any case."""
     try:
-        with transaction.atomic():
+        with writing():
             if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
                 with connection.cursor() as cursor:
                     cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NAMES_LOCK])

@@ -1,13 +1,16 @@
-"""One bounded pool of threads for the database; no thread keeps a stale connection."""
+"""One bounded pool of threads for the database, and how a transaction begins to write."""
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections, connections
+from django.db import close_old_connections, connection, connections, transaction
+
+from djsci.models import PrivateFile
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,6 +37,20 @@ async def in_files(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """Run a sync function that reads or writes files, parses or takes seconds of CPU."""
     call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(FILES_POOL, _fresh, call)
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """A transaction that may read first, with a `with` or as a decorator.
+
+    SQLite's default transactions take the write lock at their first write, and that write fails
+    at once, whatever the timeout, when somebody has written since the first read. So an UPDATE
+    that finds no row comes first.
+    """
+    with transaction.atomic():
+        if connection.vendor == "sqlite":
+            PrivateFile.objects.filter(pk="").update(name=None)
+        yield
 
 
 def close_connections() -> None:

@@ -2,14 +2,13 @@
 
 from typing import Annotated, Any
 
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from djsci import blobs, calling, uploads, versions
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
-from djsci.access.database import in_database, in_files
+from djsci.access.database import in_database, in_files, writing
 from djsci.core.errors import BadParameters, NotFound
 from djsci.models import PrivateFile, Version
 
@@ -39,7 +38,7 @@ async def create_file(request: HttpRequest) -> HttpResponse:
     await in_database(permissions.require_upload, caller)
     content = await bodies.upload(request)
 
-    @transaction.atomic
+    @writing()
     def create() -> PrivateFile:
         file = uploads.create(
             name=content.fields.get("name") or content.entry,
@@ -73,7 +72,7 @@ async def replace_file(request: HttpRequest, ref: str) -> HttpResponse:
     file, present = await in_database(look_up)
     content = await bodies.upload(request, present=present)
 
-    @transaction.atomic
+    @writing()
     def replace() -> None:
         kept = versions.contents(present) if content.is_entry_only and present else {}
         version = uploads.replace(
@@ -99,7 +98,7 @@ async def change_file(request: HttpRequest, ref: str) -> HttpResponse:
     if not isinstance(wanted.get("name"), str | None):
         raise _refused("name", "A text is needed, or null.")
 
-    @transaction.atomic
+    @writing()
     def change() -> PrivateFile:
         file = uploads.find(ref)
         permissions.require_change(caller, file)
@@ -117,7 +116,7 @@ async def change_file(request: HttpRequest, ref: str) -> HttpResponse:
 async def delete_file(request: HttpRequest, ref: str) -> HttpResponse:
     caller = await calling.signed_in(request, is_unsafe=True)
 
-    @transaction.atomic
+    @writing()
     def delete() -> None:
         file = uploads.find(ref)
         permissions.require_delete(caller, file)

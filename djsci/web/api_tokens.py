@@ -3,14 +3,13 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
 from djsci import calling, uploads
 from djsci.access import audit, permissions, tokens
 from djsci.access.callers import Caller
-from djsci.access.database import in_database
+from djsci.access.database import in_database, writing
 from djsci.core.errors import BadParameters, DjsciError, NotFound
 from djsci.models import PrivateFile
 
@@ -46,7 +45,7 @@ async def make_token(request: HttpRequest) -> HttpResponse:
         raise BadParameters("`name` is a text, `scopes` and `files` are lists of texts.")
     expires = _expiry(body.get("expires"))
 
-    @transaction.atomic
+    @writing()
     def make() -> tuple[dict[str, Any], str]:
         chosen = None if files is None else [_file(caller, ref) for ref in files]
         token, secret = tokens.make(caller.user, name, scopes, files=chosen, expires=expires)
@@ -61,7 +60,7 @@ async def make_token(request: HttpRequest) -> HttpResponse:
 async def revoke_token(request: HttpRequest, token_id: str) -> HttpResponse:
     caller = await _person(request, is_unsafe=True)
 
-    @transaction.atomic
+    @writing()
     def revoke() -> None:
         token = tokens.list_of(caller.user).filter(pk=token_id).first()
         if token is None or not tokens.revoke(token):

@@ -3,6 +3,8 @@
 import asyncio
 import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -29,15 +31,12 @@ async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
     holder: Any = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         mine.is_draining = True
-        while not mine._idle.is_set():
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(mine._idle.wait, 10)
         run = await runs_queued(file, caller)
         holder.execute("BEGIN IMMEDIATE")
         mine.is_draining = False
         mine.ring()
-        async with asyncio.timeout(10):
-            while not mine._claiming.locked():
-                await asyncio.sleep(0)
+        assert await asyncio.to_thread(_until, mine._claiming.locked)
         answers: list[bool] = []
         draining = threading.Thread(target=lambda: answers.append(mine.drain(20)))
         draining.start()
@@ -49,6 +48,14 @@ async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
     assert answers == [True]
     assert (await runs.get(run)).is_final
     await asyncio.to_thread(executor.stop)
+
+
+def _until(is_so: Callable[[], bool]) -> bool:
+    """Whether it became so within ten seconds."""
+    until = time.monotonic() + 10
+    while not is_so() and time.monotonic() < until:
+        time.sleep(0.005)
+    return is_so()
 
 
 async def runs_queued(file: Any, caller: Caller) -> str:

@@ -5,8 +5,11 @@ import sqlite3
 from typing import Any
 
 import pytest
+from django.core.files.base import ContentFile
 from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 
+from djsci import uploads
 from djsci.access.database import in_database
 from djsci.models import Run
 from tests.conftest import MakeFile
@@ -66,3 +69,32 @@ async def test_a_database_that_is_away_is_no_capacity(make_file: MakeFile, progr
         await asyncio.to_thread(holder.close)
     assert not await Run.objects.aexists()
     assert (await program.get("/djsci/call/one/")).json() == 1
+
+
+async def test_every_transaction_begins_with_a_write(make_file: MakeFile, program, caller):
+    """Else SQLite, with a host project's default settings, refuses the write that comes later."""
+    if connection.vendor != "sqlite":
+        pytest.skip("elsewhere a row or an advisory lock comes first")
+    file = await in_database(make_file, CODE, name="one", engine="kernel")
+
+    def host_puts_content() -> None:
+        file.file.save("other.py", ContentFile(CODE.encode()))
+
+    def change() -> None:
+        host_puts_content()
+        uploads.current_version(uploads.find("one"))
+        uploads.replace(file, entry="a.py", files={"a.py": CODE.encode() * 2}, uploader=caller.user)
+        uploads.change_settings(file, {"timeout": 5}, caller)
+        uploads.rename(file, "two")
+        uploads.delete(file)
+
+    def first_statements() -> list[str]:
+        with CaptureQueriesContext(connection) as captured:
+            change()
+        said = [query["sql"] for query in captured.captured_queries]
+        begun = [place for place, sql in enumerate(said) if sql.startswith("BEGIN")]
+        return [said[place + 1].split()[0] for place in begun]
+
+    said = await in_database(first_statements)
+    assert len(said) >= 5
+    assert set(said) <= {"UPDATE", "INSERT"}
