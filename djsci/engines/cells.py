@@ -38,6 +38,12 @@ class Failed(Exception):
     """The user's code failed; the event that says so is out."""
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a text")
+    return value
+
+
 class Cells(NotebookClient):  # type: ignore[misc]
     """Runs cells in a unit's kernel and emits what happens."""
 
@@ -113,9 +119,9 @@ class Cells(NotebookClient):  # type: ignore[misc]
         self._parents[parent_msg_id] = self._current
         is_complete = False
         while not is_complete:
-            message = await self.kc.iopub_channel.get_msg(timeout=None)
-            self._heard = time.monotonic()
             try:
+                message = await self.kc.iopub_channel.get_msg(timeout=None)
+                self._heard = time.monotonic()
                 self.process_message(message, {"id": parent_msg_id}, cell_index)
             except CellExecutionComplete:
                 is_complete = True
@@ -142,7 +148,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
             name: Literal["stdout", "stderr"] = (
                 "stderr" if content["name"] == "stderr" else "stdout"
             )
-            self._fresh.append(events.Stream(name=name, text=content["text"], cell=index))
+            self._fresh.append(events.Stream(name=name, text=_text(content["text"]), cell=index))
         elif kind == "clear_output":
             self._fresh.append(events.ClearOutput(wait=bool(content.get("wait")), cell=index))
         elif kind == "error":

@@ -58,7 +58,7 @@ class Frames:
             case "chunk":
                 return [events.Chunk(value=self._json(frame["value"]))]
             case "progress":
-                return [events.Progress(**_fields(frame, "value", "n", "total", "label"))]
+                return [_progress(frame)]
             case "log":
                 return [_log(frame)]
             case "error":
@@ -88,8 +88,12 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _fields(frame: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: frame[name] for name in names if frame.get(name) is not None}
+def _progress(frame: Mapping[str, Any]) -> events.Progress:
+    numbers = {name: frame[name] for name in ("value", "n", "total") if frame.get(name) is not None}
+    if not all(isinstance(number, int | float) for number in numbers.values()):
+        raise TypeError("progress is told in numbers")
+    label = frame.get("label")
+    return events.Progress(**numbers, label=None if label is None else str(label)[:TEXT_LIMIT])
 
 
 def _log(frame: Mapping[str, Any]) -> events.Log:

@@ -14,6 +14,7 @@ import sys
 import time
 
 WORK = os.getcwd()  # <the pool's folder>/<this kernel's>/work
+SERVER = int(os.environ.get("JPY_PARENT_PID") or 0)
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -61,8 +62,10 @@ def kill_orphans() -> None:
 
 
 def end_all(*_: object) -> None:
-    """The server is gone: so is everything below, and the folder that its pool had."""
+    """Everything below ends; where the server is gone, so does the folder that its pool had."""
     kill_orphans()
+    if os.getppid() == SERVER:  # somebody else sent the signal: other kernels use the folder
+        os._exit(1)
     root = os.path.dirname(os.path.dirname(WORK))
     if os.path.basename(root).startswith("djsci-"):
         shutil.rmtree(root, ignore_errors=True)
@@ -81,10 +84,9 @@ def end_like(status: int) -> None:
 
 
 def main() -> None:
-    parent = int(os.environ.get("JPY_PARENT_PID") or 0)
     signal.signal(signal.SIGTERM, end_all)
     set_process(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if parent and os.getppid() != parent:
+    if SERVER and os.getppid() != SERVER:
         os._exit(1)
     set_process(PR_SET_CHILD_SUBREAPER, 1)
     front = os.getpid()

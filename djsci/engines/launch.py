@@ -17,10 +17,12 @@ import sys
 import termios
 import threading
 import time
+import types
 from typing import Any, ClassVar
 
 from ipykernel.iostream import OutStream
 from ipykernel.kernelapp import IPKernelApp
+from jupyter_client import session
 from traitlets.config import Config
 from zmq.constants import SocketOption, SocketType
 
@@ -221,13 +223,15 @@ class KernelApp(IPKernelApp):  # type: ignore[misc]
 
     def init_kernel(self) -> None:
         super().init_kernel()
-        pack = self.session.pack
+        # User code may replace what the module `json` holds: messages go on with these.
+        session.json = types.SimpleNamespace(dumps=json.dumps, loads=json.loads)
+        dumps, pack = json.dumps, self.session.pack
 
         def pack_all(value: Any) -> bytes:
             try:
                 return bytes(pack(value))
             except UnicodeEncodeError:  # a lone surrogate
-                return json.dumps(value, default=str).encode()
+                return dumps(value, default=str).encode()
 
         self.session.pack = pack_all
 

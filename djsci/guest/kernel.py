@@ -26,6 +26,7 @@ from . import api, call, results
 from .requests import HandlerRequest
 
 MIME = "application/vnd.djsci.frame+json"
+_dumps = json.dumps  # kept: user code may replace the module's
 
 
 class Run:
@@ -42,11 +43,20 @@ class Run:
         self.value: Any = None
         self.given: dict[str, Any] | None = None  # the frame of what djsci.result() was given
         self.threads = set(threading.enumerate())
+        self.streams = {"stdout": sys.stdout, "stderr": sys.stderr}
 
     def send(self, frame: dict[str, Any]) -> None:
         """Publish a frame; what was printed before it goes out first."""
-        text = json.dumps({**frame, "nonce": self.head["nonce"]})
+        text = _dumps({**frame, "nonce": self.head["nonce"]})
+        self.mend_streams()
         self.publisher.publish({MIME: text})
+
+    def mend_streams(self) -> None:
+        """The kernel flushes `sys.stdout` before it answers, whatever user code put there."""
+        for name, stream in self.streams.items():
+            present = getattr(sys, name, None)
+            if getattr(present, "closed", False) or not callable(getattr(present, "flush", None)):
+                setattr(sys, name, stream)
 
     def give(self, value: Any) -> None:
         """Take what `djsci.result(value)` was given. Raises an error named as in a run's end."""
@@ -102,6 +112,8 @@ def begin() -> None:
     run.shell.kernel._cancel_on_sigint = _cancel_on_sigint
     run.shell.events.register("post_run_cell", _keep_value)
     run.shell.events.register("post_execute", _end_copy)
+    run.shell.events.register("post_execute", run.mend_streams)
+    sys.breakpointhook = _no_breakpoint
 
 
 @contextlib.contextmanager
@@ -116,6 +128,10 @@ def _cancel_on_sigint(future: asyncio.Future[Any]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, former)
+
+
+def _no_breakpoint(*_: Any, **__: Any) -> None:
+    raise RuntimeError("breakpoint(): a run has no terminal to debug it in")
 
 
 def _keep_value(outcome: Any) -> None:

@@ -26,6 +26,7 @@ DIGITS = 4300  # of an int: what Python itself reads back
 _BITS = 14_286  # an int with more bits has more digits than that
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _text = json.encoder.encode_basestring
+_dumps = json.dumps  # kept: user code may replace the module's
 
 
 class ResultRefused(Exception):
@@ -74,7 +75,7 @@ def _quick(value: Any, limit: int) -> str:
     if sys.get_int_max_str_digits() != DIGITS:
         raise _NotPlain
     _least(value, 1, limit)
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = _dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     _size(text)  # a lone surrogate is a ValueError
     return text
 

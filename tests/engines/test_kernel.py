@@ -620,3 +620,63 @@ async def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
     await server.wait()
     await until(lambda: not children & tree.snapshot().keys())
     await until(lambda: os.listdir(tmp_path) == [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "import sys; sys.stdout = None",
+        "import sys; sys.stderr = None",
+        "import sys; sys.stdout = object()",
+        "import io, sys; sys.stdout = io.StringIO(); sys.stdout.close()",
+        "import json; json.dumps = json.loads = None",
+    ],
+)
+async def test_a_run_that_breaks_its_streams_or_json_still_has_its_result(
+    engine: KernelEngine, change: str
+) -> None:
+    code = f"{HANDLER}    print('hi', flush=True)\n    {change}\n    return {{'a': 1}}\n"
+    said = await play(engine, py(code), limits=Limits(timeout=10, grace=0.5))
+    assert (printed(said), result(said)) == ("hi\n", {"a": 1})
+    said = await play(engine, cells(change, "{'b': 2}"), limits=Limits(timeout=10, grace=0.5))
+    assert result(said) == {"b": 2}
+
+
+async def test_a_breakpoint_is_an_error_at_once(engine: KernelEngine) -> None:
+    said = await play(engine, py(f"{HANDLER}    breakpoint()\n"))
+    assert (end(said).state, error(said).ename) == ("failed", "RuntimeError")
+
+
+async def test_messages_that_no_kernel_would_send_are_skipped(engine: KernelEngine) -> None:
+    code = """
+    kernel = get_ipython().kernel
+    for kind, content in (
+        ("stream", {"name": "stdout", "text": ["a"]}),
+        ("stream", {"name": "stdout", "text": None}),
+        ("display_data", {"data": 5}),
+        ("error", {"traceback": 5}),
+        ("status", {}),
+    ):
+        kernel.session.send(
+            kernel.iopub_socket, kind, content, parent=kernel.get_parent("shell")
+        )
+    kernel.iopub_thread.send_multipart([b"junk"])
+    kernel.iopub_thread.send_multipart([b"<IDS|MSG>", b"bad", b"{}", b"{}", b"{}", b"{}"])
+    print("after")
+    return 1
+"""
+    said = await play(engine, py(HANDLER + code))
+    assert (printed(said), result(said)) == ("after\n", 1)
+
+
+async def test_ending_one_kernels_parent_leaves_the_pools_folder(engine: KernelEngine) -> None:
+    code = """
+    import os, time
+    print(os.path.dirname(os.path.dirname(os.getcwd())), flush=True)
+    os.kill(os.getppid(), 15)
+    time.sleep(9)
+"""
+    said = await play(engine, py(HANDLER + code))
+    assert end(said).state == "crashed"
+    assert Path(printed(said).strip(), "guest.zip").is_file()
+    assert result(await play(engine, py(f"{HANDLER}    return 1\n"))) == 1
