@@ -14,7 +14,7 @@ from django.middleware.csrf import CsrfViewMiddleware, get_token
 from django.shortcuts import render as django_render
 from django.urls import NoReverseMatch, reverse
 
-from djsci import problems
+from djsci import problems, surface
 from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.access.callers import Caller
@@ -29,6 +29,8 @@ def page(*methods: str) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         @wraps(view)
         def answer(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+            if request.method == "OPTIONS" or (request.method == "HEAD" and "GET" not in methods):
+                return _with_policy(request, surface.without_content(methods))
             caller: Caller | None = None
             try:
                 caller = _admit(request, methods)

@@ -80,6 +80,18 @@ def test_the_catalogue_shows_what_one_may_see(
     assert "mine" not in found
 
 
+def test_options_and_heads_that_could_run_say_only_what_is_served(
+    browser: Client, make_file: MakeFile
+) -> None:
+    form = f"/djsci/console/files/{make_file(TYPED).pk}/run/"
+    page = browser.options("/djsci/console/")
+    assert (page.status_code, page["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    for answer in (browser.options(form), browser.head(form)):
+        assert (answer.status_code, answer["Allow"]) == (204, "POST, HEAD, OPTIONS")
+        assert answer.content == b""
+    assert not Run.objects.exists()
+
+
 def test_hidden_and_missing_look_the_same(
     stranger: Client, browser: Client, make_file: MakeFile
 ) -> None:
