@@ -18,6 +18,7 @@ from django.utils.safestring import SafeString
 
 from . import blobs, uploads
 from .access import audit, permissions, tokens
+from .access.database import writing
 from .access.requests import caller_of
 from .core.errors import DjsciError
 from .core.events import LIVE
@@ -206,7 +207,7 @@ class PrivateFileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             uploads.delete(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
-        with transaction.atomic():
+        with writing():
             for file in queryset:
                 self.delete_model(request, file)
 
@@ -367,7 +368,7 @@ class TokenAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description="Revoke the selected tokens", permissions=("change",))
     def revoke(self, request: HttpRequest, queryset: "QuerySet[Token]") -> None:
         caller = caller_of(request)
-        with transaction.atomic():
+        with writing():
             for token in queryset:
                 if tokens.revoke(token):
                     audit.record(caller, "token revoked", token.pk, name=token.name)

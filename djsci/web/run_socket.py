@@ -15,13 +15,15 @@ from djsci import conf, problems, runs
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
-from djsci.core.errors import BadRequest, Conflict, DjsciError, Draining
+from djsci.core.errors import BadRequest, Conflict, DjsciError, Draining, LimitReached
 from djsci.runs import draining, streams
 
 from . import handshake, incoming
 from .pump import Gone, Pump, frames
 
 logger = logging.getLogger("djsci.sockets")
+
+_MOST_WAITING = 64  # frames while one is being obeyed
 
 
 class RunSocket(AsyncConsumer):  # type: ignore[misc]
@@ -30,7 +32,7 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
     channel_layer_alias = "djsci-none"  # output never travels on a layer: no channel per socket
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        self._inbox: asyncio.Queue[str | None] = asyncio.Queue()
+        self._inbox: asyncio.Queue[str | None] = asyncio.Queue(_MOST_WAITING)
         self._pace = incoming.Pace()
         self._doom: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._doom.add_done_callback(lambda doom: doom.cancelled() or doom.exception())
@@ -69,10 +71,11 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
     async def websocket_receive(self, message: dict[str, Any]) -> None:
         try:
             self._pace.take()
+            self._inbox.put_nowait(message.get("text"))
         except DjsciError as error:
             self._end_with(error)
-        else:
-            self._inbox.put_nowait(message.get("text"))
+        except asyncio.QueueFull:
+            self._end_with(LimitReached(f"{_MOST_WAITING} frames wait to be obeyed."))
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         raise StopConsumer

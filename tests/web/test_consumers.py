@@ -11,9 +11,10 @@ from asgiref.testing import ApplicationCommunicator
 
 from djsci.access import tokens
 from djsci.access.callers import Caller
-from djsci.access.database import in_database
+from djsci.access.database import DB_POOL, in_database
 from djsci.routing import application
 from djsci.runs import draining, streams
+from djsci.web import incoming
 from tests.conftest import MakeFile
 
 CODE = """
@@ -147,4 +148,27 @@ async def test_a_failure_of_ours_closes_4500_and_says_so(
     assert (error["type"], error["code"]) == ("error", "server_error")
     assert await socket.message() == {"type": "websocket.close", "code": 4500}
     assert "soon" not in json.dumps(error)
+    await socket.leave()
+
+
+async def test_frames_that_wait_behind_a_stuck_one_are_bounded(
+    secret: str, call_path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(incoming, "BURST", 1000.0)
+    socket = Socket(call_path, secret)
+    await socket.open()
+    assert (await socket.frame())["type"] == "hello"
+    release = threading.Event()
+    stuck = [DB_POOL.submit(release.wait, 20) for _ in range(DB_POOL._max_workers)]
+    try:
+        await socket.say(type="cancel")
+        for _ in range(100):
+            await socket.say(type="ping")
+        refusal = await socket.frame()
+        assert (refusal["type"], refusal["code"]) == ("error", "limit")
+        assert (await socket.message())["code"] == 4429
+    finally:
+        release.set()
+        for one in stuck:
+            one.result(20)
     await socket.leave()
