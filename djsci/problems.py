@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from django.core.exceptions import BadRequest as DjangoBadRequest
 from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, UnreadablePostError
@@ -135,6 +136,8 @@ def translated(error: Exception) -> DjsciError:
         case RequestDataTooBig():
             return TooLarge("The body is larger than the site allows.")
         case SuspiciousOperation() | MultiPartParserError() | UnreadablePostError():
+            return BadRequest("The request cannot be read.")
+        case DjangoBadRequest():  # such as a form that is not UTF-8
             return BadRequest("The request cannot be read.")
     logger.error("a surface failed", exc_info=error)
     return ServerFailed()

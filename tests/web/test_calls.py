@@ -99,6 +99,9 @@ async def test_parameters_come_from_query_form_and_json_the_later_wins(echo, pro
 async def test_a_wrong_parameter_is_refused_before_there_is_a_run(echo, program):
     refused = problem_of(await program.get("/djsci/call/echo/?n=x"))
     assert (refused["type"], refused["errors"][0]["field"]) == ("bad_parameters", "n")
+    other = "application/x-www-form-urlencoded; charset=utf-16"
+    broken = await program.post("/djsci/call/echo/", b"n=1", content_type=other)
+    assert problem_of(broken)["type"] == "bad_request"
     broken = await program.post("/djsci/call/echo/", b"{", content_type="application/json")
     assert problem_of(broken)["type"] == "bad_request"
     twice = b'{"n": 1, "n": 2}'

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    BadRequest,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+)
 from django.db import OperationalError
 from django.http import Http404
 
@@ -58,6 +63,7 @@ def test_a_limit_says_when_to_come_back_and_a_stranger_how_to_come_in():
         (PermissionDenied(), 403, "forbidden"),
         (RequestDataTooBig(), 413, "too_large"),
         (SuspiciousOperation("x"), 400, "bad_request"),
+        (BadRequest("a form that is not UTF-8"), 400, "bad_request"),
         (ZeroDivisionError("secret"), 500, "server_error"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
