@@ -37,9 +37,12 @@ class Execution:
     was_cancelled: bool = False
     reason: str = ""
     renewed: float = field(default_factory=time.monotonic)
+    has_retries: bool = False
+    is_lost: bool = False
 
     def lose(self) -> None:
         """The lease is gone: kill the run, write nothing more."""
+        self.is_lost = True
         self.stop.force()
 
 
@@ -49,9 +52,12 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
     recorder: Recorder | None = None
     try:
         run = await in_database(_load, run_id)
+        execution.has_retries = run.starts <= run.retries
         recorder = _recorder(run, execution, writer)
         await recorder.add(Status(state="starting"))
         end = await _run(run, execution, engines, recorder)
+        if execution.is_lost:
+            raise LeaseLost(run_id)
         if _may_start_again(run, execution, end):
             await recorder.hand_back("the server shuts down; another one starts it again")
         else:

@@ -172,7 +172,8 @@ class Executor:
     def _stop_unrenewed(self) -> None:
         """Who cannot renew stops: the sweep of another process may have given the run away."""
         for execution in list(self._running.values()):
-            if time.monotonic() - execution.renewed > max(60.0, conf.get("LEASE")):
+            patience = conf.get("LEASE") if execution.has_retries else max(60.0, conf.get("LEASE"))
+            if time.monotonic() - execution.renewed > patience:
                 self._loop.call_soon_threadsafe(execution.lose)
 
     def drain(self, timeout: float) -> bool:

@@ -13,8 +13,9 @@ from djsci import runs, uploads
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.core.errors import BadParameters, BadRequest, Conflict, LimitReached, NotFound, Pruned
+from djsci.core.events import End
 from djsci.models import LogRow, PrivateFile, Run
-from djsci.runs import executor, retention
+from djsci.runs import executor, log, retention
 
 PRINTS = """
 def djsci_handler(request, count: int = 3):
@@ -228,3 +229,22 @@ async def test_a_pruned_log_is_gone_and_the_run_stays(make_file: MakeFile, calle
     with pytest.raises(Pruned):
         await transcript(view.id)
     assert (await runs.get(view.id)).result == '{"count":3}'
+
+
+async def test_who_lost_a_run_writes_no_end(make_file: MakeFile, caller: Caller):
+    file = await in_database(make_file, COOPERATIVE)
+    started = await runs.start(file.pk, caller=caller, trigger="api")
+    async with asyncio.timeout(30), aclosing(runs.follow(started.run_id, after=0)) as pages:
+        async for page in pages:
+            if any('"started' in line for line in page.lines):
+                break
+    mine = executor.start()
+    execution = mine._running[started.run_id]
+    mine._loop.call_soon_threadsafe(execution.lose)
+    assert await asyncio.to_thread(mine._idle.wait, 20)
+    run = await runs.get(started.run_id)
+    assert run.state == "running"
+    end = End(state="lost")
+    assert await in_database(
+        log.take_over, run.pk, lease=run.lease, events=[end], columns=log.end_columns(end)
+    )
