@@ -15,7 +15,7 @@ from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
 from djsci.core import requests, schema
-from djsci.core.errors import Conflict, Draining, LimitReached
+from djsci.core.errors import Conflict, Draining, LimitReached, NotFound
 from djsci.core.events import Status, dumps
 from djsci.core.sources import Source
 from djsci.engines import registry
@@ -152,9 +152,11 @@ def _admit(call: Call) -> Started:
         return _insert(call)
     except IntegrityError:
         earlier = _earlier(call)
-        if earlier is None:
-            raise
-        return earlier
+        if earlier is not None:
+            return earlier
+        if not Version.objects.filter(pk=call.version.pk).exists():
+            raise NotFound from None  # the file was deleted since it was looked up
+        raise
 
 
 @transaction.atomic

@@ -15,7 +15,7 @@ from djsci.access.database import in_database
 from djsci.core.errors import BadParameters, BadRequest, Conflict, LimitReached, NotFound, Pruned
 from djsci.core.events import End
 from djsci.models import LogRow, PrivateFile, Run
-from djsci.runs import executor, log, retention
+from djsci.runs import admit, executor, log, retention
 
 PRINTS = """
 def djsci_handler(request, count: int = 3):
@@ -96,6 +96,28 @@ async def test_bad_parameters_make_no_run(make_file: MakeFile, caller: Caller):
             file.pk, caller=caller, trigger="api", parameters={"count": "x", "other": 1}
         )
     assert {error["field"] for error in caught.value.errors} == {"count", "other"}
+    assert await in_database(Run.objects.count) == 0
+
+
+async def test_a_file_deleted_while_its_call_is_admitted_is_not_found(
+    make_file: MakeFile, caller: Caller
+):
+    file = await in_database(make_file, PRINTS)
+    call = admit.Call(
+        file=file,
+        version=file.version,
+        caller=caller,
+        trigger="api",
+        engine="thread",
+        isolation="process",
+        parameters={},
+        request="{}",
+        key=None,
+        digest="",
+    )
+    await in_database(uploads.delete, await in_database(PrivateFile.objects.get, pk=file.pk))
+    with pytest.raises(NotFound):
+        await in_database(admit._admit, call)
     assert await in_database(Run.objects.count) == 0
 
 
