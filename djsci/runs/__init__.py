@@ -15,7 +15,6 @@ from .reading import (
     public_error,
     result_text,
     view,
-    without_traceback,
 )
 
 __all__ = [
@@ -35,5 +34,4 @@ __all__ = [
     "start",
     "view",
     "wait_news",
-    "without_traceback",
 ]

@@ -118,12 +118,3 @@ async def result_text(run: RunView) -> str:
 async def page(run_id: str, *, after: int, events: int = 1000) -> log.Page:
     """One page of the log as it is now; it may be empty."""
     return await in_database(log.read, run_id, after=after, events=events)
-
-
-def without_traceback(line: str) -> str:
-    """A log line for those who may not read the source."""
-    if '"type":"error"' not in line[:80]:
-        return line
-    event = json.loads(line)
-    event["traceback"] = []
-    return json.dumps(event, ensure_ascii=False, separators=(",", ":"))
