@@ -201,7 +201,7 @@ async def test_a_running_run_is_cancelled_once(make_file: MakeFile, caller: Call
             if any('"stream"' in line for line in page.lines):
                 break
     assert await runs.cancel(started.run_id) == "asked"
-    assert await runs.cancel(started.run_id) == "already"
+    assert await runs.cancel(started.run_id) in ("already", "ended")  # it ends in moments
     view = await runs.finish(started.run_id, wait=30)
     assert view is not None
     assert view.state == "cancelled"
