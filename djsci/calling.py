@@ -146,7 +146,7 @@ def strict_json(body: bytes) -> Any:
         if not error.errors:
             raise
         fields = [
-            {**item, "field": str(item["field"]).removeprefix("parameters.")}
+            {**item, "field": str(item["field"]).removeprefix("parameters.") or "parameters"}
             for item in error.errors
         ]
         raise BadParameters(error.detail, errors=fields) from error

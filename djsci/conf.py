@@ -64,7 +64,6 @@ class Intervals:
     frame_bytes: int = 256 * KIB
     frame_events: int = 256
     database_retry: float = 60.0
-    ring_again: float = 15.0
     queued_for: float = 24 * 3600.0
     kept_key: float = 24 * 3600.0
 

@@ -20,7 +20,7 @@ from .runs import draining, executor
 logger = logging.getLogger("djsci.server")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-MIB = 1 << 20
+MOST_FRAME = 4 << 20  # bytes that a server takes of a socket, so that our own cap can answer
 FLUSH = 5.0  # seconds that the last answers get to leave the buffers
 Scope = MutableMapping[str, Any]
 Message = Callable[..., Awaitable[Any]]
@@ -158,6 +158,8 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
         endpoints=build_endpoint_description_strings(host=host, port=port),
         signal_handlers=False,
         verbosity=0,
+        websocket_max_message_size=MOST_FRAME,
+        websocket_max_frame_size=MOST_FRAME,
     )
     reactor.callWhenRunning(ready)
     running.run()
@@ -196,7 +198,7 @@ def _serve_uvicorn(traffic: Traffic, host: str, port: int) -> int:
             log_config=None,
             access_log=False,
             proxy_headers=False,  # djsci believes TRUSTED_PROXIES only
-            ws_max_size=MIB,
+            ws_max_size=MOST_FRAME,
             ws_per_message_deflate=False,
             timeout_graceful_shutdown=10,
         )

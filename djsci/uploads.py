@@ -34,7 +34,7 @@ from .access.database import writing
 from .models import PrivateFile, Version
 
 MOST_PARTS = 1000
-_NAMES_LOCK = 0x646A736369  # "djsci": the key of PostgreSQL's advisory lock
+_NAMES_LOCK = 0x646A73636E  # "djscn": the key of PostgreSQL's advisory lock for names
 
 
 def find(ref: str) -> PrivateFile:

@@ -12,6 +12,7 @@ from .errors import BadRequest
 from .events import clean
 
 DEPTH_LIMIT = 100
+_READABLE_DEPTH = 500  # deeper JSON is not even read to name the place
 _INTEGER_BITS = 14_280  # Python refuses to write or read integers of over 4,300 digits
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
@@ -38,8 +39,9 @@ def parse_json(text: str | bytes) -> Any:
         text = data.decode("utf-8")
     except UnicodeError as error:
         raise BadRequest(f"The JSON is not valid UTF-8: {error}.") from error
-    if depth(data) > DEPTH_LIMIT:
-        raise BadRequest(f"The JSON nests more than {DEPTH_LIMIT} deep.")
+    if depth(data) > _READABLE_DEPTH:
+        message = f"nests more than {DEPTH_LIMIT} deep"
+        raise BadRequest(f"The JSON {message}.", errors=[{"field": "", "message": message}])
     try:
         value = json.loads(text, object_pairs_hook=_object)
     except ValueError as error:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from djsci import __version__, conf
@@ -98,18 +98,19 @@ def beat(executor: uuid.UUID, *, busy: int, is_draining: bool) -> None:
     Executor.objects.filter(pk=executor).update(seen=Now(), busy=busy, is_draining=is_draining)
 
 
-@transaction.atomic
 def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> list[Claim]:
     """Take at most `slots` startable runs: of who has the fewest running, then the oldest."""
+    queued = Run.objects.filter(state="queued", cancel="", format__lte=FORMAT, queue__in=queues)
+    # Looked at first without the lock: an idle executor must not hold up those who write.
+    return _claim(executor, slots, queued) if queued.exists() else []
+
+
+@transaction.atomic
+def _claim(executor: uuid.UUID, slots: int, runs: QuerySet[Run]) -> list[Claim]:
     enter_gate()
     register(executor, slots=slots)
-    queued = list(
-        Run.objects.filter(state="queued", cancel="", format__lte=FORMAT, queue__in=queues)
-        .order_by("created")
-        .values("pk", "user", "file", "timeout", "file__settings")[: conf.get("QUEUE")]
-    )
-    if not queued:
-        return []
+    waiting = runs.order_by("created")[: conf.get("QUEUE")]
+    queued = list(waiting.values("pk", "user", "file", "timeout", "file__settings"))
     counts = _Counts()
     claims: list[Claim] = []
     while queued and len(claims) < slots and counts.host < conf.running_slots():

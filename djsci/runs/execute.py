@@ -59,7 +59,7 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
         if execution.is_lost:
             raise LeaseLost(run_id)
         if _may_start_again(run, execution, end):
-            await recorder.hand_back("the server shuts down; another one starts it again")
+            await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
         else:
             await recorder.end(end)
     except (LeaseLost, DatabaseAway) as error:
@@ -120,9 +120,10 @@ async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recor
 
 
 def _may_start_again(run: Run, execution: Execution, end: End) -> bool:
-    """Whether a shutdown, and nobody's wish, stopped a run that has retries left."""
+    """Whether a crash or a shutdown, and nobody's wish, stopped a run that has retries left."""
     was_shut_down = end.state == "cancelled" and execution.reason == "shutdown"
-    return was_shut_down and not execution.was_cancelled and run.starts <= run.retries
+    is_unwanted = was_shut_down or end.state == "crashed"
+    return is_unwanted and not execution.was_cancelled and run.starts <= run.retries
 
 
 async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder) -> End:

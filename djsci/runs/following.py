@@ -5,13 +5,10 @@ import logging
 import weakref
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import Any
 
 from djsci import conf
 from djsci.access.database import in_database
 from djsci.core.errors import NotFound
-from djsci.core.events import LIVE
-from djsci.models import Run
 
 from . import doorbell, log
 from .hub import Hub, in_background
@@ -69,22 +66,15 @@ class Hubs:
 
     async def _poll_once(self) -> bool:
         followed = {key: hub for key, hub in self._hubs.items() if not hub.is_ended}
-        rows = await in_database(_heads, list(followed))
+        found = await in_database(log.heads, list(followed))
         for run_id, hub in followed.items():
-            if run_id in rows:
-                head, state, _ = rows[run_id]
-                hub.note(head, is_ended=state not in LIVE)
+            if run_id in found:
+                hub.note(found[run_id].head, is_ended=found[run_id].is_ended)
             else:
                 hub.note_gone()
         return doorbell.shared_layer() is None and any(
-            executor is not None and executor != doorbell.local_executor
-            for _, _, executor in rows.values()
+            run.executor not in (None, doorbell.local_executor) for run in found.values()
         )
-
-
-def _heads(run_ids: list[str]) -> dict[str, tuple[int, str, Any]]:
-    rows = Run.objects.filter(pk__in=run_ids).values_list("pk", "head", "state", "executor")
-    return {pk: (head, state, executor) for pk, head, state, executor in rows}
 
 
 _by_loop: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hubs]" = weakref.WeakKeyDictionary()
@@ -140,9 +130,7 @@ async def wait_news(run_id: str, *, after: int, wait: float) -> None:
 async def _watching(run_id: str) -> AsyncGenerator[Hub, None]:
     """The run's hub, told what the database says now; it needs no tail. Raises `NotFound`."""
     with hubs().use(run_id, linger=False) as hub:
-        heads = await in_database(_heads, [run_id])
-        if run_id not in heads:
+        await hub.look()
+        if hub.is_gone:
             raise NotFound
-        head, state, _ = heads[run_id]
-        hub.note(head, is_ended=state not in LIVE)
         yield hub

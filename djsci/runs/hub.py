@@ -124,20 +124,29 @@ class Hub:
             is_ended=self.is_ended,
         )
 
+    async def look(self) -> None:
+        """Ask the database: what a layer's message says is a hint that anybody may have sent."""
+        found = (await in_database(log.heads, [self.run_id])).get(self.run_id)
+        if found is None:
+            self.note_gone()
+        else:
+            self.note(found.head, is_ended=found.is_ended)
+
     async def _listen(self, layer: Any) -> None:
         """Hear the layer's rings; a receiver that died with its server is made anew."""
         while True:
             channel = None
+            rejoining = asyncio.timeout(_LAYER_REJOIN)
             try:
                 channel = await layer.new_channel()
                 await layer.group_add(doorbell.group(self.run_id), channel)
-                async with asyncio.timeout(_LAYER_REJOIN):
+                async with rejoining:
                     while True:
-                        message = await layer.receive(channel)
-                        self.note(message["seq"], is_ended=message["final"])
-            except TimeoutError:
-                continue
+                        await layer.receive(channel)
+                        await self.look()
             except Exception as error:
+                if isinstance(error, TimeoutError) and rejoining.expired():
+                    continue
                 logger.warning("the channel layer is away: %s", type(error).__name__)
                 await asyncio.sleep(1)
             finally:

@@ -61,6 +61,21 @@ class Page:
         return self.is_ended and self.last >= self.head
 
 
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How far a run's log goes, whether it has ended, and which executor has the run."""
+
+    head: int
+    is_ended: bool
+    executor: Any
+
+
+def heads(run_ids: Sequence[str]) -> dict[str, Head]:
+    """The heads of these runs, by id; those that are gone are missing."""
+    rows = Run.objects.filter(pk__in=run_ids).values_list("pk", "head", "state", "executor")
+    return {pk: Head(head, state not in LIVE, executor) for pk, head, state, executor in rows}
+
+
 def append(item: Append) -> bool:
     """Append inside the caller's transaction; False when the lease is lost or the run is final."""
     size = sum(len(line.encode()) for line in item.lines)

@@ -150,6 +150,8 @@ class Recorder:
 
     async def hand_back(self, why: str) -> None:
         """Queue the run again instead of ending it: its log goes on with its next executor."""
+        for piece in self._cap.finish():
+            self._add_now(piece)
         self._line(Status(state="queued", detail=why))
         await self._close({"state": "queued", "executor": None, "lease_until": None})
 

@@ -15,7 +15,6 @@ from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.core.errors import BadRequest, DjsciError
-from djsci.core.events import dumps
 from djsci.models import PrivateFile, Run, Token, Version
 
 MOST_ITEMS = 100
@@ -37,7 +36,8 @@ def file_path(file_id: str) -> str:
 
 def answer(value: Any, *, status: int = 200) -> HttpResponse:
     """A JSON answer that no cache keeps."""
-    response = HttpResponse(dumps(value), status=status, content_type="application/json")
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    response = HttpResponse(text, status=status, content_type="application/json")
     response["Cache-Control"] = "no-store"
     response["Vary"] = "Accept, Authorization, Cookie"
     return response

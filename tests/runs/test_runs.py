@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -270,3 +271,26 @@ async def test_who_lost_a_run_writes_no_end(make_file: MakeFile, caller: Caller)
     assert await in_database(
         log.take_over, run.pk, lease=run.lease, events=[end], columns=log.end_columns(end)
     )
+
+
+async def test_a_crashed_run_with_retries_starts_again_and_ends_once(
+    make_file: MakeFile, caller: Caller, tmp_path: Path
+):
+    code = f"""
+import os, pathlib
+def djsci_handler(request):
+    flag = pathlib.Path({str(tmp_path / "flag")!r})
+    if not flag.exists():
+        flag.touch()
+        print("first", flush=True)
+        os._exit(9)
+    return "second"
+"""
+    file = await in_database(make_file, code, engine="auto", retries=1)
+    view = await run(file, caller)
+    assert (view.state, view.result) == ("succeeded", '"second"')
+    events = await transcript(view.id)
+    assert [event["type"] for event in events].count("end") == 1
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert "first\n" in [event.get("text") for event in events]
+    assert (await runs.get(view.id)).starts == 2
