@@ -212,6 +212,12 @@ def _is_served(folder: Path) -> bool:
     return folder.is_relative_to(Path(root).resolve())
 
 
+def _time_zone() -> Iterator[CheckMessage]:
+    if not settings.USE_TZ:
+        text = "USE_TZ is off: times of runs may be off by the zone, and so may their limits."
+        yield Warning(text, hint="USE_TZ = True, Django's default.", id="djsci.W006")
+
+
 _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _proxies,
     _origins,
@@ -222,4 +228,5 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _databases,
     _layer,
     _storage,
+    _time_zone,
 )

@@ -88,6 +88,7 @@ def test_the_checks_are_registered():
             },
             "djsci.W005",
         ),
+        ({"USE_TZ": False}, "djsci.W006"),
     ],
     ids=str,
 )
