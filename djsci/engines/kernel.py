@@ -34,8 +34,11 @@ class KernelEngine(Engine):
         recycle: float = 3600,
         preload: Sequence[str] = (),
         root: str | None = None,
+        isolation: str = "process",
     ) -> None:
-        self.pool = Pool(size=size, recycle=recycle, preload=preload, root=root)
+        self.pool = Pool(
+            size=size, recycle=recycle, preload=preload, root=root, isolation=isolation
+        )
         self._running: set[Execution] = set()
         self._watch: asyncio.Task[None] | None = None
 

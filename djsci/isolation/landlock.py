@@ -122,6 +122,7 @@ def command(
     *,
     limits: Limits,
     folder: str,
+    writable: Sequence[str] = (),
     readable: Sequence[str] = (),
     sockets: Sequence[str] = (),
     uid: int | None = None,
@@ -129,16 +130,16 @@ def command(
 ) -> list[str]:
     """The command line that starts `argv` inside the wall, without a process in between.
 
-    `uid`, for a server that is root: the run's own, to which `folder` must belong. `groups` are
-    folders of control groups that the process joins.
+    `folder` is its home. `uid`, for a server that is root: the run's own, to which `folder` must
+    belong. `groups` are folders of control groups that the process joins.
     """
     paths = (*interpreter_paths(), *readable)
     return stub(
         argv,
         limits=limits._asdict(),
-        rules=Rules(paths, (folder,), tuple(sockets))._asdict(),
+        rules=Rules(paths, (folder, *writable), tuple(sockets))._asdict(),
         uid=uid,
-        reach=[] if uid is None else [*paths, folder, *sockets],
+        reach=[] if uid is None else [*paths, folder, *writable, *sockets],
         groups=list(groups),
         network=False,
         folder=folder,

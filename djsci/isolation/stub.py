@@ -29,8 +29,11 @@ def main(argv: list[str]) -> None:
     for folder in steps.get("groups", ()):
         (Path(folder) / "cgroup.procs").write_text(str(os.getpid()))
     if steps.get("uid") is not None:
+        folder = os.getcwd()
         reach(steps["reach"], steps["uid"])
         become(steps["uid"])
+        with contextlib.suppress(OSError):
+            os.chdir(folder)  # the same by its name, in the new mounts
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if steps.get("seccomp_fd"):
         pass_program(steps["seccomp_fd"], may_nest=steps["may_nest"])
