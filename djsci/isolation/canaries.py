@@ -12,6 +12,7 @@ import resource
 import socket
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 NAMESPACES = ("ipc", "mnt", "net", "pid", "user", "uts")
@@ -70,6 +71,13 @@ def room(path: str) -> int:
     except OSError:
         return 0
     return found.f_blocks * found.f_frsize
+
+
+def inodes(path: str) -> int:
+    try:
+        return os.statvfs(path).f_files
+    except OSError:
+        return 0
 
 
 def user_namespace() -> str:
@@ -132,7 +140,8 @@ def main(planted: dict[str, Any]) -> dict[str, Any]:
         "seccomp": status("Seccomp"),
         "namespaces": {name: os.readlink(f"/proc/self/ns/{name}") for name in NAMESPACES},
         "user_namespace": user_namespace(),
-        "deputy": deputy(planted["sockets"]),
+        "deputy": deputy(planted["sockets"]) if planted["sockets"] else {},
+        "inodes": {path: inodes(path) for path in FOLDERS},
         "descriptors": descriptors(),
         "exists": [path for path in planted["exists"] if os.path.exists(path)],
         "room": {path: room(path) for path in FOLDERS},
@@ -151,5 +160,24 @@ def main(planted: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def nested(sizes: dict[str, int]) -> None:
+    """Go on in a wall inside the wall, as a fork server's child does."""
+    sys.path.append(str(Path(__file__).parent.parent.parent))
+    from djsci.isolation import nest
+    from djsci.isolation.limits import Limits
+
+    child = os.fork()
+    if child == 0:
+        child = nest.separate([nest.Folder(*item) for item in sizes.items()])
+        if child == 0:
+            os.setsid()
+            os.chdir("/workdir")
+            nest.close(Limits(pids=32), writable=tuple(sizes))
+            return
+    os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
+
+
 if __name__ == "__main__":
+    if "nested" in sys.argv[2:]:
+        nested(json.loads(sys.argv[1])["sizes"])
     print(json.dumps(main(json.loads(sys.argv[1]))))  # noqa: T201 - it is what it is for

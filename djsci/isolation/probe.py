@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import bwrap, canaries, landlock, users
+from . import bwrap, canaries, landlock, nest, users
 from .limits import Limits, make_group
 
 LEVELS = ("process", "landlock", "bwrap")
+NESTED = "nested"  # bwrap, and a wall for each child of a fork server inside it
 HOURLY = 3600.0
 SECONDS = 30.0
 SECRET = "DJSCI_PLANTED_SECRET"  # noqa: S105
@@ -28,6 +29,7 @@ STARTER = "import subprocess, sys; subprocess.run(sys.argv[1:])"
 LIMITS = Limits(memory=256 << 20, pids=32)
 SIZES = bwrap.Sizes(work=8 << 20, temporary=4 << 20, shared=2 << 20)
 
+ROOM = {"/workdir": SIZES.work, "/tmp": SIZES.temporary, "/dev/shm": SIZES.shared}  # noqa: S108
 SYSTEM = tuple(f"/{name}" for name in bwrap.LINKS if Path("/usr", name).exists())
 
 _lock = threading.Lock()
@@ -61,11 +63,11 @@ def probe(level: str, *, seconds: float = HOURLY) -> str | None:
 def _probe(level: str) -> str | None:
     if level == "process":
         return None
-    if level not in LEVELS:
+    if level not in (*LEVELS, NESTED):
         return f"There is no level {level!r}."
     try:
         reason = landlock.missing(has_own_uid=os.geteuid() == 0)
-        if level == "bwrap" and not reason:
+        if level != "landlock" and not reason:
             bwrap.find()
         red = [] if reason else run(level)
         if level == "bwrap" and not red:
@@ -94,9 +96,9 @@ def bare(level: str, *, change: Change = _as_it_is) -> list[str]:
 
 def _found(level: str, change: Change) -> tuple[dict[str, Any] | str, int, Sequence[str]]:
     with planting() as planted, users.lease() as uid, _folder(uid) as folder:
-        place = bwrap.SOCKETS if level == "bwrap" else f"{folder}/s"
+        place = {"bwrap": bwrap.SOCKETS, NESTED: None}.get(level, f"{folder}/s")
         given = {name: value for name, value in planted.items() if name != "hits"}
-        argv = [canaries.__file__, json.dumps({**given, "sockets": place})]
+        argv = [canaries.__file__, json.dumps({**given, "sockets": place, "sizes": ROOM}), level]
         done = subprocess.run(  # noqa: S603
             _command(level, argv, folder=folder, uid=uid, change=change),
             cwd="/",
@@ -161,8 +163,9 @@ def _command(
         environment={"PATH": os.defpath, "LANG": "C.UTF-8"},
         limits=LIMITS,
         sizes=SIZES,
-        sockets=sockets,
+        sockets=None if level == NESTED else sockets,
         uid=uid,
+        may_nest=level == NESTED,
     )
     return change(command)
 
@@ -233,18 +236,19 @@ def judge(level: str, found: Mapping[str, Any], expected: Sequence[str]) -> list
         "it runs as root": found["uid"][0] != 0,
         "it has capabilities": found["capabilities"][1] == "0" * 16,
         "it can make user namespaces": found["user_namespace"] == "EPERM",
-        "it cannot make its sockets": found["deputy"].pop("socket") == "done",
+        "it cannot make its sockets": found["deputy"].pop("socket", "done") == "done",
         "the folder of sockets takes more": "done" not in found["deputy"].values(),
         "a descriptor came along": found["descriptors"] == [0, 1, 2],
         "a part of the system is missing": set(found["exists"]) >= set(expected),
     }
-    if level == "bwrap":
+    if level != "landlock":
         checks |= _judge_namespaces(found)
+    if level == NESTED:
+        checks["a folder takes files without end"] = set(found["inodes"].values()) == {nest.INODES}
     return [name for name, holds in checks.items() if not holds]
 
 
 def _judge_namespaces(found: Mapping[str, Any]) -> dict[str, bool]:
-    room = {"/workdir": SIZES.work, "/tmp": SIZES.temporary, "/dev/shm": SIZES.shared}  # noqa: S108
     return {
         "it has its server's interfaces": found["interfaces"] == ["lo"],
         "it sees others' processes": found["pids"] <= 4 and found["processes"]["environ"] != "done",
@@ -257,7 +261,7 @@ def _judge_namespaces(found: Mapping[str, Any]) -> dict[str, bool]:
         "it can gain capabilities": found["capabilities"] == ["0" * 16] * 4,
         "it has the host's name": found["host"] == "djsci",
         "it starts elsewhere": found["folder"] == bwrap.WORK,
-        "a folder is not bounded": found["room"] == room,
+        "a folder is not bounded": found["room"] == ROOM,
         "its environment is not the given one": set(found["environment"]) >= GIVEN,
     }
 
