@@ -153,11 +153,8 @@ def _command(
     argv = [sys.executable, "-I", "-S", *argv]
     work, sockets = f"{folder}/work", f"{folder}/s"
     if level == "landlock":
-        clean = ["/usr/bin/env", "-u", SECRET]
-        return [
-            *clean,
-            *landlock.command(argv, limits=LIMITS, folder=work, sockets=[sockets], uid=uid),
-        ]
+        command = landlock.command(argv, limits=LIMITS, folder=work, sockets=[sockets], uid=uid)
+        return ["/usr/bin/env", "-u", SECRET, *change(command)]
     command = bwrap.command(
         argv,
         environment={"PATH": os.defpath, "LANG": "C.UTF-8"},

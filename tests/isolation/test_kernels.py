@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from djsci.core import events, sources
+from djsci.core.errors import IsolationUnavailable
 from djsci.core.events import End
 from djsci.core.requests import from_parameters
 from djsci.engines import tree
@@ -210,6 +211,22 @@ def djsci_handler(request):
     print("up", flush=True)
     time.sleep(60)
 """
+
+
+async def test_a_level_that_does_not_hold_starts_nothing(
+    bubblewrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder, "bwrap")
+        program.write_text("#!/bin/sh\necho bubblewrap 0.3.0\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        monkeypatch.setattr(probe, "_known", {})
+        engine = KernelEngine(size=1, isolation=bubblewrap)
+        with pytest.raises(IsolationUnavailable):
+            await engine.open()
+        assert engine.pool.ready == 0
+        await engine.close()
 
 
 async def test_nothing_outlives_a_server_that_is_killed(level: str) -> None:

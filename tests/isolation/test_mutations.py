@@ -1,5 +1,6 @@
 """Each of bwrap's options is needed: without it, a canary is red."""
 
+import json
 import os
 
 import pytest
@@ -67,6 +68,19 @@ def test_capabilities_are_seen(bubblewrap: str) -> None:
         return ["--cap-add" if part == "--cap-drop" else part for part in command]
 
     assert probe.run(bubblewrap, change=change) != []
+
+
+@pytest.mark.parametrize("step", ["rules", "network", "limits", "uid"])
+def test_without_a_step_of_landlock_a_canary_is_red(step: str, landlocked: str) -> None:
+    if step == "uid" and os.geteuid() != 0:
+        pytest.skip("Only root starts runs as other users.")
+
+    def change(command: list[str]) -> list[str]:
+        at = next(place for place, part in enumerate(command) if part.startswith("{"))
+        steps = {name: value for name, value in json.loads(command[at]).items() if name != step}
+        return [*command[:at], json.dumps(steps), *command[at + 1 :]]
+
+    assert probe.run(landlocked, change=change) != []
 
 
 def test_a_writable_system_is_seen(bubblewrap: str) -> None:
