@@ -137,6 +137,9 @@ class ForkEngine(Engine):
             raise StartFailed("the engine is closed")
         return await server.fork(self._folder / f"r{next(self._numbers)}")
 
+    def end_worker(self, worker: Worker) -> None:
+        """What else stood behind it ends too."""
+
     async def _serving(self) -> ForkServer:
         """The fork server, started where there is none, renewed where it is old."""
         await self.open()
@@ -237,6 +240,7 @@ class ForkEngine(Engine):
             async with asyncio.timeout(2):
                 await asyncio.shield(worker.code)
         worker.close()
+        self.end_worker(worker)
         if self._aside is None:
             shutil.rmtree(worker.folder, ignore_errors=True)
         else:
@@ -274,3 +278,37 @@ class ForkEngine(Engine):
                 if await self.aside(partial(tree.proportional, pid, processes)) > most:
                     run.is_over_memory = True
                     run.worker.kill()
+
+
+class SpawnEngine(ForkEngine):
+    """The same guest where nothing may be kept: every run has an interpreter of its own."""
+
+    name: ClassVar[str] = "spawn"
+
+    def __init__(self, *, size: int = 0, recycle: float = 3600, root: str | None = None) -> None:
+        super().__init__(size=size, recycle=recycle, root=root)
+        self._own: dict[Worker, ForkServer] = {}
+
+    async def start_worker(self) -> Worker:
+        await self.open()
+        server = await self._start_server()
+        try:
+            if self._folder is None:
+                raise StartFailed("the engine is closed")
+            worker = await server.fork(self._folder / f"r{next(self._numbers)}")
+        except BaseException:
+            server.close()
+            raise
+        self._own[worker] = server
+        return worker
+
+    def end_worker(self, worker: Worker) -> None:
+        server = self._own.pop(worker, None)
+        if server is not None:
+            server.close()
+
+    async def close(self) -> None:
+        for server in self._own.values():
+            server.close()
+        self._own.clear()
+        await super().close()

@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-import types
 from pathlib import Path
 from typing import Any
 
@@ -263,13 +262,3 @@ def _is_left(thread: threading.Thread) -> bool:
 
 def _exit(*code: Any) -> None:
     raise SystemExit(*code)
-
-
-def main() -> None:
-    """A worker without a fork server. `argv`: the guest's path, the folder, names to import."""
-    from . import forkserver
-
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    shell = forkserver.prepare(json.loads(sys.argv[3]))
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    serve(shell, sys.argv[2])

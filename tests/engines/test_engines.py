@@ -12,7 +12,7 @@ from djsci.core import events, sources
 from djsci.core.requests import from_parameters
 from djsci.core.sources import Source
 from djsci.engines.base import Engine, Limits, Stop
-from djsci.engines.fork import ForkEngine
+from djsci.engines.fork import ForkEngine, SpawnEngine
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.thread import ThreadEngine
 from tests.cases.handlers import CASES, Case, Said
@@ -22,11 +22,12 @@ LIMITS = Limits(timeout=30, grace=0.5, result=1 << 20)
 WAIT = 60.0
 
 
-@pytest.fixture(params=["thread", "fork", "kernel", "kernel-landlock", "kernel-bwrap"])
+@pytest.fixture(params=["thread", "fork", "spawn", "kernel", "kernel-landlock", "kernel-bwrap"])
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     makers: dict[str, Callable[[], Engine]] = {
         "thread": lambda: ThreadEngine(8),
         "fork": lambda: ForkEngine(size=0),
+        "spawn": lambda: SpawnEngine(),
         "kernel": lambda: KernelEngine(size=0),
         "kernel-landlock": lambda: KernelEngine(size=0, isolation=need("landlock")),
         "kernel-bwrap": lambda: KernelEngine(size=0, isolation=need("bwrap")),
