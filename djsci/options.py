@@ -12,7 +12,7 @@ from djsci.core.errors import BadRequest, Forbidden
 from . import conf
 from .models import PrivateFile
 
-ENGINES = ("auto", "kernel", "thread")
+ENGINES = ("auto", "fork", "kernel", "thread")
 LEVELS = ("auto", "process")
 INSTANCES = ("fresh",)
 OUTPUTS = ("static", "interactive")

@@ -47,7 +47,7 @@ for name in {["djsci", *names]!r}:
 
 
 def test_the_guest_imports_the_standard_library_and_itself_only():
-    allowed = set(sys.stdlib_module_names) | {"IPython", "numpy", "pandas", "djsci"}
+    allowed = set(sys.stdlib_module_names) | {"IPython", "traitlets", "numpy", "pandas", "djsci"}
     in_kernels = {"ipykernel", "tornado", "zmq"}  # what a kernel's process has by itself
     for path in (ROOT / "djsci" / "guest").glob("*.py"):
         found = re.findall(r"^\s*(?:from|import) ([A-Za-z_]\w*)", path.read_text(), re.MULTILINE)

@@ -105,7 +105,10 @@ class Execution:
         """The result, if the run has one, and the end."""
         state, reason = self._end
         if self.is_over_memory:
-            state, reason = "crashed", f"memory limit ({_bytes(self.limits.memory)}) exceeded"
+            state, reason = (
+                "crashed",
+                f"memory limit ({readable_size(self.limits.memory)}) exceeded",
+            )
         elif self._verdict == "timed_out":
             state, reason = "timed_out", f"over the limit of {self.limits.timeout:g} s"
         elif self._verdict is not None:
@@ -208,7 +211,7 @@ class Execution:
             await asyncio.wait({asked, play}, timeout=self.limits.timeout, return_when=first)
             if play.done():
                 return
-            self._verdict = _final(self.stop.reason) if self.stop.is_asked else "timed_out"
+            self._verdict = final(self.stop.reason) if self.stop.is_asked else "timed_out"
             await self.outbox.put(events.Status(state="cancelling"), waits=False)
             self.unit.interrupt()
             await asyncio.wait({forced, play}, timeout=self.limits.grace, return_when=first)
@@ -218,14 +221,16 @@ class Execution:
                 task.cancel()
 
 
-def _final(reason: str | None) -> events.FinalState:
+def final(reason: str | None) -> events.FinalState:
+    """The end that a stop asks for."""
     for state in get_args(events.FinalState):
         if state == reason:
             return cast(events.FinalState, state)
     return "cancelled"
 
 
-def _bytes(size: int) -> str:
+def readable_size(size: int) -> str:
+    """A size as people write it: 300 MiB."""
     for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
         if size >= unit:
             return f"{size / unit:.4g} {name}"

@@ -51,6 +51,10 @@ class Frames:
         except (KeyError, TypeError, ValueError, RecursionError):
             return []
 
+    def read(self, frame: Mapping[str, Any], *, places: Places) -> list[events.Event]:
+        """The events of a frame that came on the run's own socket."""
+        return self._events(frame, is_last=True, places=places)
+
     def _events(
         self, frame: Mapping[str, Any], *, is_last: bool, places: Places
     ) -> list[events.Event]:

@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncGenerator, Sequence
 from typing import ClassVar
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
 from djsci.core import events
-from djsci.core.errors import SourceInvalid
+from djsci.core.errors import IsolationUnavailable, SourceInvalid
 from djsci.core.events import End, Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
+from djsci.isolation import probe
 
 from . import tree
 from .base import Engine, Limits, Stop
@@ -19,6 +21,7 @@ from .execution import Execution
 from .pool import NATIVE, Pool
 from .provisioner import StartFailed, Unit
 
+logger = logging.getLogger(__name__)
 WATCH = 0.2  # seconds between two looks at the memory
 
 
@@ -34,12 +37,21 @@ class KernelEngine(Engine):
         recycle: float = 3600,
         preload: Sequence[str] = (),
         root: str | None = None,
+        isolation: str = "process",
     ) -> None:
-        self.pool = Pool(size=size, recycle=recycle, preload=preload, root=root)
+        self.pool = Pool(
+            size=size, recycle=recycle, preload=preload, root=root, isolation=isolation
+        )
         self._running: set[Execution] = set()
         self._watch: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
+        """Raises `IsolationUnavailable` when the level does not hold here."""
+        if self.pool.isolation != "process":
+            reason = await asyncio.to_thread(probe.probe, self.pool.isolation)
+            if reason is not None:
+                logger.error("No run starts: %s", reason)
+                raise IsolationUnavailable
         self.pool.open()
 
     async def close(self) -> None:

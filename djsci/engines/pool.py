@@ -33,8 +33,15 @@ class Pool:
     """Kernels. `size` ready ones of the native kernelspec; others start on demand."""
 
     def __init__(
-        self, *, size: int, recycle: float, preload: Sequence[str], root: str | None
+        self,
+        *,
+        size: int,
+        recycle: float,
+        preload: Sequence[str],
+        root: str | None,
+        isolation: str = "process",
     ) -> None:
+        self.isolation = isolation
         self.size = size
         self.recycle = recycle
         self.preload = tuple(preload)
@@ -122,7 +129,12 @@ class Pool:
             if self._folder is None or self._context is None:
                 raise StartFailed("the pool is closed")
             folder = self._folder / f"k{next(self._numbers)}"
-            unit = Unit(kernelspec=kernelspec, folder=folder, context=self._context)
+            unit = Unit(
+                kernelspec=kernelspec,
+                folder=folder,
+                context=self._context,
+                isolation=self.isolation,
+            )
             self._starting.add(unit)
             try:
                 await unit.launch()

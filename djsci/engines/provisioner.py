@@ -25,6 +25,7 @@ from zmq.error import ZMQError
 from djsci.isolation import process as isolation
 
 from . import folders, tree
+from .wall import Wall
 
 FRONT = Path(__file__).with_name("front.py")
 SOCKET_PATH = 107  # bytes that a unix socket's path may have
@@ -39,11 +40,16 @@ class Provisioner(LocalProvisioner):  # type: ignore[misc]
     """Wraps the command and replaces the environment; jupyter_client copies the server's."""
 
     environment: Mapping[str, str]
+    wall: Wall
     on_start: Callable[[int], None]
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         prepared: dict[str, Any] = await super().pre_launch(env=dict(self.environment), **kwargs)
-        prepared["cmd"] = isolation.command(own_launch(prepared["cmd"]))
+        prepared["cmd"] = self.wall.command(
+            own_launch(prepared["cmd"]),
+            environment=self.environment,
+            connection=Path(self.parent.connection_file),
+        )
         return prepared
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> Any:
@@ -84,9 +90,17 @@ class StartFailed(Exception):
 class Unit:
     """One kernel with its folder, its process and the one client that is connected to it."""
 
-    def __init__(self, *, kernelspec: str, folder: Path, context: zmq.asyncio.Context) -> None:
+    def __init__(
+        self,
+        *,
+        kernelspec: str,
+        folder: Path,
+        context: zmq.asyncio.Context,
+        isolation: str = "process",
+    ) -> None:
         self.kernelspec = kernelspec
         self.folder = folder
+        self.wall = Wall(isolation, folder)
         self.mark = secrets.token_hex(8)
         self.pid = 0  # of the process that we started
         self.kernel_pid = 0  # of its child, where our front is between
@@ -97,7 +111,7 @@ class Unit:
         self.manager = KernelManager(
             kernel_name=kernelspec,
             transport="ipc",
-            ip=str(folder / "s"),
+            ip=str(self.wall.sockets / "s"),
             connection_file=str(folder / "c.json"),
             context=context,
             client_factory=Client,
@@ -131,14 +145,16 @@ class Unit:
         """Start the process. Its sockets come later."""
         spec = self.manager.kernel_spec
         self.is_guest = own_launch(spec.argv) != list(spec.argv)
-        for name in ("work", "home"):
-            (self.folder / name).mkdir(mode=0o700, parents=True)
+        self.wall.open()
         provisioner = Provisioner(kernel_id=self.mark, kernel_spec=spec, parent=self.manager)
-        provisioner.environment = {
-            **isolation.environment(self.folder / "home"),
-            "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-            tree.MARK: self.mark,
-        }
+        provisioner.wall = self.wall
+        provisioner.environment = self.wall.environment(
+            {
+                **isolation.environment(self.folder / "home"),
+                "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+                tree.MARK: self.mark,
+            }
+        )
         provisioner.on_start = self._on_start
         self.manager.provisioner = provisioner
         with (self.folder / "startup.log").open("wb") as log:
@@ -175,7 +191,7 @@ class Unit:
     async def _sockets(self) -> None:
         names = ("shell", "iopub", "stdin", "control", "hb")
         paths = [f"{self.manager.ip}-{getattr(self.manager, name + '_port')}" for name in names]
-        while not all(_is_socket(path) for path in paths):
+        while not all(_is_socket(path, self.wall) for path in paths):
             if self.died.done():
                 raise StartFailed(f"the kernel ended at its start{self._said()}")
             await asyncio.sleep(0.005)
@@ -227,7 +243,8 @@ class Unit:
                 text += content["text"]
             if content.get("execution_state") == "idle":
                 break
-        self.kernel_pid = int(text.split()[-1])
+        candidates = tree.members(self.pid, self.mark, tree.snapshot())
+        self.kernel_pid = self.wall.host_pid(int(text.split()[-1]), sorted(candidates))
         while (await client.get_shell_msg())["parent_header"].get("msg_id") != sent:
             pass
 
@@ -257,6 +274,7 @@ class Unit:
         code = self._process.poll()
         if code is None:
             return "the kernel is gone"
+        code = self.wall.signal_of(code)
         if code >= 0:
             return f"exit {code}"
         try:
@@ -287,6 +305,8 @@ class Unit:
             self._client = None
         self._on_death()
         self.manager.cleanup_connection_file()
+        if is_gone:
+            self.wall.close()
         return is_gone
 
 
@@ -295,12 +315,12 @@ def _cpu_seconds(pid: int) -> float:
     return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _is_socket(path: str) -> bool:
+def _is_socket(path: str, wall: Wall) -> bool:
     try:
         status = os.lstat(path)
     except OSError:
         return False
-    return stat.S_ISSOCK(status.st_mode) and status.st_uid == os.getuid()
+    return stat.S_ISSOCK(status.st_mode) and wall.is_mine(status.st_uid)
 
 
 def make_folder(root: str | None) -> Path:
@@ -308,7 +328,7 @@ def make_folder(root: str | None) -> Path:
     for parent in (root or tempfile.gettempdir(), "/tmp", "/dev/shm"):  # noqa: S108
         folders.remove_abandoned(parent)
         folder = folders.make(parent)
-        if len(os.fsencode(folder / "k999999" / "s-5")) <= SOCKET_PATH:
+        if len(os.fsencode(folder / "k999999" / "s" / "s-5")) <= SOCKET_PATH:
             return folder
         folders.remove(folder)
     raise StartFailed("no folder has a path short enough for unix sockets")

@@ -11,10 +11,16 @@ from djsci.core.sources import Source
 from djsci.models import PrivateFile, Version
 
 from .base import Engine
+from .fork import ForkEngine
 from .kernel import KernelEngine
 from .thread import ThreadEngine
 
 _MAKERS: dict[str, Callable[[], Engine]] = {
+    "fork": lambda: ForkEngine(
+        size=conf.get("POOL")["size"],
+        recycle=conf.get("POOL")["recycle"],
+        preload=conf.get("POOL")["preload"] or (),
+    ),
     "kernel": lambda: KernelEngine(
         size=conf.get("POOL")["size"],
         recycle=conf.get("POOL")["recycle"],
@@ -39,6 +45,10 @@ def choose(file: PrivateFile, version: Version, source: Source) -> tuple[str, st
         return "thread", isolation
     if source.language != "python" and source.kernel not in KernelEngine.kernelspecs():
         raise SourceInvalid(f"The notebook's kernel {source.kernel!r} is not installed here.")
+    if wanted == "kernel" or source.needs_kernel or source.language != "python":
+        return "kernel", isolation
+    if wanted == "fork":
+        return "fork", isolation
     return _configured(source.kind), isolation
 
 

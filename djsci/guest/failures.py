@@ -19,7 +19,7 @@ def describe(error: BaseException, *, entry: Mapping[str, int | None]) -> dict[s
     `entry` maps the file names that the user's entry was compiled under to cells (None: a `.py`);
     `cell` and `line` are the last place in it.
     """
-    cell, line = _place(error, entry)
+    cell, line = place(error, entry)
     return {
         "type": "error",
         "ename": type(error).__name__,
@@ -39,7 +39,8 @@ def message(error: BaseException) -> str:
     return _clean(text.encode("utf-8", "replace")[:MESSAGE].decode("utf-8", "ignore"))
 
 
-def _place(error: BaseException, entry: Mapping[str, int | None]) -> tuple[int | None, int | None]:
+def place(error: BaseException, entry: Mapping[str, int | None]) -> tuple[int | None, int | None]:
+    """The cell and the line of the last frame in `entry`."""
     place: tuple[int | None, int | None] = (None, None)
     for frame, line in traceback.walk_tb(error.__traceback__):
         if frame.f_code.co_filename in entry:

@@ -1,0 +1,327 @@
+"""One run in one worker: it is sent, what it says becomes events, its end is judged."""
+
+import asyncio
+import codecs
+import contextlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from djsci.core import events
+from djsci.core.events import End, Event
+from djsci.core.sources import Source
+from djsci.guest import frames as wire
+from djsci.guest.requests import HandlerRequest
+
+from . import bundle
+from .base import Limits, Stop
+from .execution import Outbox, final, readable_size
+from .frames import Frames, reason
+from .workers import Worker, readable
+
+Name = Literal["stdout", "stderr"]
+BURST = 1 << 18  # characters of output in one event
+AT_DEATH = 1.0  # seconds that reading after a death may take
+_DISPLAYS: dict[str, type[events.Display]] = {
+    "display_data": events.DisplayData,
+    "execute_result": events.ExecuteResult,
+    "update_display_data": events.UpdateDisplayData,
+}
+
+
+class Conversation:
+    """A task reads the worker, another climbs the ladder."""
+
+    def __init__(
+        self, worker: Worker, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
+    ) -> None:
+        self.worker = worker
+        self.source = source
+        self.request = request
+        self.limits = limits
+        self.stop = stop
+        self.outbox = Outbox()
+        self.is_over_memory = False
+        self.frames = Frames(nonce="", result_limit=limits.result)
+        self._places = {
+            cell.index: (cell.index, _offset(source, cell.text)) for cell in source.cells
+        }
+        self._assembly = wire.Assembly(8 * limits.result + (64 << 20))
+        self._decoders = {
+            name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")
+        }
+        self._cell: int | None = None
+        self._last_cell: Literal["done", "error"] = "done"
+        self._text: list[str] = []
+        self._text_name: Name = "stdout"
+        self._text_size = 0
+        self._bad = ""
+        self._began = time.monotonic()
+        self._verdict: events.FinalState | None = None
+        self._end: tuple[events.FinalState, str] = ("crashed", "the worker is gone")
+        self._play: asyncio.Task[None] | None = None
+        self._ladder: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """`running` from now on: the deadline counts."""
+        self._began = time.monotonic()
+        self._play = asyncio.create_task(self._run())
+        self._ladder = asyncio.create_task(self._climb(self._play))
+
+    def end(self, *, is_gone: bool) -> list[Event]:
+        """The result, if the run has one, and the end."""
+        state, why = self._end
+        if self.is_over_memory:
+            limit = readable_size(self.limits.memory)
+            state, why = "crashed", f"memory limit ({limit}) exceeded"
+        elif self._verdict == "timed_out":
+            state, why = "timed_out", f"over the limit of {self.limits.timeout:g} s"
+        elif self._verdict is not None:
+            state, why = self._verdict, ""
+        elapsed = time.monotonic() - self._began
+        said: list[Event] = [End(state=state, elapsed=elapsed, reason=why, abandoned=not is_gone)]
+        if state == "succeeded" and self.frames.result is not None:
+            said.insert(0, self.frames.result)
+        return said
+
+    async def close(self) -> None:
+        """Stop both tasks; the worker is killed by now."""
+        for task in (self._ladder, self._play):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        try:
+            for warning in self.source.warnings:
+                await self.outbox.put(events.Log(level="warning", message=warning))
+            with contextlib.suppress(ConnectionError):
+                await self._send()
+            await self._read()
+            self._end = await self._judge()
+        except Exception as error:
+            self._end = ("crashed", f"the fork engine failed: {error!r}")
+            raise
+        finally:
+            await self.outbox.close()
+
+    async def _judge(self) -> tuple[events.FinalState, str]:
+        if self._bad:
+            return "crashed", self._bad
+        if self.frames.error is not None and self.frames.is_done:
+            return "failed", reason(self.frames.error)
+        if self.frames.is_done:
+            return "succeeded", ""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AT_DEATH):
+                await asyncio.shield(self.worker.code)
+        return "crashed", self.worker.exit_text()
+
+    async def _send(self) -> None:
+        loop = asyncio.get_running_loop()
+        for packet in self._packets():
+            await loop.sock_sendall(self.worker.sock, packet)
+
+    def _packets(self) -> Iterator[bytes]:
+        source = self.source
+        for name, content in source.files.items():
+            yield from wire.parts(f"file:{name}", content)
+        seconds = (self.limits.timeout + self.limits.grace + 5) * (os.cpu_count() or 1)
+        cells = source.cells if source.kind == "ipynb" else ()
+        yield from wire.message(
+            {
+                "type": "run",
+                "v": wire.VERSION,
+                "request": self.request.to_dict(),
+                "name": source.name,
+                "kind": source.kind,
+                "cells": [
+                    {"index": cell.index, "text": cell.text, "tags": sorted(cell.tags)}
+                    for cell in cells
+                ],
+                "has_handler": source.has_handler,
+                "hidden": bundle.hidden(),
+                "result_limit": self.limits.result,
+                "cpu": int(seconds) + 1,
+            }
+        )
+
+    async def _read(self) -> None:
+        """Until it is done or dead; raw output that was written before a frame goes before it."""
+        worker = self.worker
+        sock, out, err = worker.sock.fileno(), worker.out, worker.err
+        open_ones = [sock, out, err]
+        is_dead_since: float | None = None
+        while open_ones and not (self.frames.is_done or self._bad):
+            found = readable(*open_ones)
+            for descriptor in [one for one in found if one != sock]:
+                if not self._take_raw(descriptor, "stdout" if descriptor == out else "stderr"):
+                    open_ones.remove(descriptor)
+            if found == [sock] and not self._take_frame():
+                open_ones.remove(sock)
+            if self._text_size >= BURST or self._fresh or not found:
+                await self._emit()
+            if not found:
+                if not worker.is_alive:
+                    is_dead_since = is_dead_since or time.monotonic()
+                    if time.monotonic() - is_dead_since > AT_DEATH:
+                        break
+                await self._wait(open_ones)
+        for name in self._decoders:
+            self._add_text(name, self._decoders[name].decode(b"", final=True))  # type: ignore[arg-type]
+        await self._emit()
+
+    _fresh: tuple[Event, ...] = ()
+
+    async def _wait(self, descriptors: list[int]) -> None:
+        """Until one can be read, or the worker is dead."""
+        loop = asyncio.get_running_loop()
+        heard = asyncio.Event()
+        for descriptor in descriptors:
+            loop.add_reader(descriptor, heard.set)
+        waiting = asyncio.ensure_future(heard.wait())
+        try:
+            if self.worker.is_alive:
+                first = asyncio.FIRST_COMPLETED
+                both: set[asyncio.Future[Any]] = {waiting, self.worker.code}
+                await asyncio.wait(both, return_when=first)
+            else:
+                await asyncio.wait({waiting}, timeout=0.05)
+        finally:
+            waiting.cancel()
+            for descriptor in descriptors:
+                loop.remove_reader(descriptor)
+
+    def _take_raw(self, descriptor: int, name: Name) -> bool:
+        try:
+            data = os.read(descriptor, 1 << 16)
+        except BlockingIOError:
+            return True
+        self._add_text(name, self._decoders[name].decode(data))
+        return bool(data)
+
+    def _take_frame(self) -> bool:
+        try:
+            data = self.worker.sock.recv(wire.MOST + 1)
+        except BlockingIOError:
+            return True
+        except ConnectionError:
+            return False
+        if not data:
+            return False
+        try:
+            kind, body = wire.parse(data)
+            if kind == wire.STDOUT or kind == wire.STDERR:
+                name: Name = "stdout" if kind == wire.STDOUT else "stderr"
+                self._add_text(name, body.decode("utf-8", "replace"))
+            elif kind == wire.OBJECT:
+                self._take_object(body)
+            elif kind == wire.BYTES and (whole := self._assembly.add(body)) is not None:
+                self._take_object(whole[1])
+        except wire.BadFrame as error:
+            self._bad = f"the worker sent {error}"
+        return True
+
+    def _add_text(self, name: Name, text: str) -> None:
+        if not text:
+            return
+        if name != self._text_name:
+            self._end_text()
+            self._text_name = name
+        self._text.append(text)
+        self._text_size += len(text)
+
+    def _end_text(self) -> None:
+        if self._text:
+            text = events.clean("".join(self._text))
+            self._fresh += (events.Stream(name=self._text_name, text=text, cell=self._cell),)
+            self._text, self._text_size = [], 0
+
+    async def _emit(self) -> None:
+        self._end_text()
+        fresh, self._fresh = self._fresh, ()
+        for event in fresh:
+            await self.outbox.put(event)
+
+    def _take_object(self, body: bytes) -> None:
+        """Every field is checked here: the worker is the user's."""
+        try:
+            frame = json.loads(body, parse_constant=lambda _: None)
+            if not isinstance(frame, dict):
+                raise wire.BadFrame("a frame that is no object")
+            said = self._events(frame)
+        except (KeyError, TypeError, ValueError, RecursionError):
+            return
+        self._end_text()
+        self._fresh += tuple(said)
+
+    def _events(self, frame: dict[str, Any]) -> list[Event]:
+        match frame["type"]:
+            case "cell":
+                return [self._take_cell(frame)]
+            case "clear_output":
+                return [events.ClearOutput(wait=bool(frame["wait"]), cell=self._cell)]
+            case "display_data" | "execute_result" | "update_display_data" as kind:
+                shown = frame.get("display_id")
+                return [
+                    _DISPLAYS[kind](
+                        data=dict(frame["data"]),
+                        metadata=dict(frame["metadata"]),
+                        display_id=shown if isinstance(shown, str) else None,
+                        cell=self._cell,
+                    )
+                ]
+            case "error":
+                frame.setdefault("cell", None)
+                said = self.frames.read(frame, places=self._places)
+                if self._is_passed(frame):
+                    self.frames.error = None
+                return said
+        return self.frames.read(frame, places=self._places)
+
+    def _is_passed(self, frame: dict[str, Any]) -> bool:
+        """Whether the cell's own tag says that its exception is wanted."""
+        tags = {cell.index: cell.tags for cell in self.source.cells}
+        is_exit = frame["ename"] in ("SystemExit", "KeyboardInterrupt", "GeneratorExit")
+        return not is_exit and "raises-exception" in tags.get(self._cell or 0, ())
+
+    def _take_cell(self, frame: dict[str, Any]) -> Event:
+        index, state = int(frame["index"]), frame["state"]
+        self._end_text()
+        self._cell = index if state == "start" else None
+        if state not in ("start", "done", "error"):
+            raise ValueError(state)
+        return events.Cell(index=index, count=len(self.source.cells), state=state)
+
+    async def _climb(self, play: asyncio.Task[None]) -> None:
+        """The ladder: interrupt, `grace` seconds, kill; at the deadline and when asked."""
+        asked = asyncio.ensure_future(self.stop.asked())
+        forced = asyncio.ensure_future(self.stop.forced())
+        first = asyncio.FIRST_COMPLETED
+        try:
+            await asyncio.wait({asked, play}, timeout=self.limits.timeout, return_when=first)
+            if play.done():
+                return
+            self._verdict = final(self.stop.reason) if self.stop.is_asked else "timed_out"
+            await self.outbox.put(events.Status(state="cancelling"), waits=False)
+            self._say_stop()
+            self.worker.send_signal(signal.SIGINT)
+            await asyncio.wait({forced, play}, timeout=self.limits.grace, return_when=first)
+            self.worker.kill()
+        finally:
+            for task in (asked, forced):
+                task.cancel()
+
+    def _say_stop(self) -> None:
+        """For the worker to see where the signal is swallowed: between cells, in `cancelled()`."""
+        for packet in wire.message({"type": "stop"}):
+            with contextlib.suppress(OSError):
+                self.worker.sock.send(packet)
+
+
+def _offset(source: Source, text: str) -> int:
+    """How many empty lines IPython takes off a cell's top."""
+    return text[: -len(text.lstrip())].count("\n") if source.kind == "ipynb" else 0

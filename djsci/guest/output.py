@@ -1,0 +1,129 @@
+"""What a worker says: prints, displays and frames in one order on the run's socket."""
+
+import codecs
+import fcntl
+import io
+import os
+import socket
+import struct
+import sys
+import termios
+import threading
+import time
+from typing import Any
+
+from . import frames
+
+CHILDREN = frozenset({"subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.forkpty"})
+TAKEN = 1.0  # seconds that a child waits until what was printed before it has been read
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    """U+FFFD for what UTF-8 has no bytes for: lone surrogates."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return b"\xef\xbf\xbd" * (error.end - error.start), error.end
+
+
+codecs.register_error("djsci", _replaced)
+
+
+class Channel:
+    """The run's socket. Each frame is one packet: an interrupt never leaves half of one."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.pid = os.getpid()
+        self.lock = threading.RLock()
+        self.stdout = _text(self, frames.STDOUT, 1)
+        self.stderr = _text(self, frames.STDERR, 2)
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether this is a fork of the worker, whose words are not the run's."""
+        return os.getpid() != self.pid
+
+    def install(self) -> None:
+        """Make it this process's stdout and stderr."""
+        sys.stdout = sys.__stdout__ = self.stdout  # type: ignore[misc]
+        sys.stderr = sys.__stderr__ = self.stderr  # type: ignore[misc]
+        os.register_at_fork(after_in_child=self._forget)
+        sys.addaudithook(self._notice)
+
+    def send(self, values: dict[str, Any]) -> None:
+        """Send an object after everything that was printed."""
+        if self.is_copy:
+            return
+        packets = list(frames.message(values))
+        with self.lock:
+            self.flush()
+            for packet in packets:
+                self.sock.sendall(packet)
+
+    def is_stopped(self) -> bool:
+        """Whether the run was asked to stop: after `run`, only that is ever sent here."""
+        try:
+            seen = self.sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return False
+        return bool(seen) and not self.is_copy
+
+    def flush(self) -> None:
+        """Let unfinished lines out."""
+        self.stdout.flush()
+        self.stderr.flush()
+
+    def _forget(self) -> None:
+        self.lock = threading.RLock()
+        self.sock.close()
+
+    def _notice(self, event: str, _: Any) -> None:
+        """Before a child starts: all that was printed has been read, so order holds."""
+        if event not in CHILDREN or self.is_copy:
+            return
+        self.flush()
+        end = time.monotonic() + TAKEN
+        waiting = bytearray(4)
+        while time.monotonic() < end:
+            fcntl.ioctl(self.sock, termios.TIOCOUTQ, waiting)
+            if not struct.unpack("i", waiting)[0]:
+                return
+            time.sleep(0.0002)
+
+
+class _Raw(io.BufferedIOBase):
+    """The bytes below a text stream: each write is a frame."""
+
+    def __init__(self, channel: Channel, kind: bytes, descriptor: int) -> None:
+        self.channel = channel
+        self.kind = kind
+        self.descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self.descriptor
+
+    def isatty(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> int:
+        channel = self.channel
+        if channel.is_copy:
+            os.write(self.descriptor, data)
+            return len(data)
+        data = bytes(data)
+        with channel.lock:
+            other = channel.stderr if self.descriptor == 1 else channel.stdout
+            other.flush()
+            for start in range(0, len(data), frames.PART):
+                channel.sock.sendall(frames.frame(self.kind, data[start : start + frames.PART]))
+        return len(data)
+
+
+def _text(channel: Channel, kind: bytes, descriptor: int) -> io.TextIOWrapper:
+    raw: Any = _Raw(channel, kind, descriptor)
+    stream = io.TextIOWrapper(raw, encoding="utf-8", errors="djsci", line_buffering=True)
+    stream.mode = "w"  # type: ignore[misc]
+    return stream

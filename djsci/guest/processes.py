@@ -1,0 +1,55 @@
+"""What the guest asks of the system: who dies with whom, who adopts orphans, who is whose child."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+_system = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every process below whose own parent ends."""
+    if _system is not None:
+        _system.prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with(parent: int) -> None:
+    """End when the parent does; at once if it has already."""
+    if _system is not None:
+        _system.prctl(_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def children() -> set[int]:
+    """The pids of this process's children, zombies among them."""
+    found, mine = set(), os.getpid()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+            if int(file.read().rpartition(b") ")[2].split()[1]) == mine:
+                found.add(int(name))
+    return found
+
+
+def kill_children(*, but: set[int], seconds: float = 1.0) -> bool:
+    """SIGKILL and reap every child not in `but`, until none is left; False after `seconds`.
+
+    The children of who dies become ours, so the next look finds them.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        left = children() - but
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, os.WNOHANG)
+        if not left:
+            return True
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.0005)

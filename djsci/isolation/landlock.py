@@ -1,0 +1,173 @@
+"""Level `landlock`: the kernel's Landlock, seccomp and limits around a process, without root."""
+
+import ctypes
+import json
+import os
+import platform
+import struct
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import seccomp
+from .limits import Limits
+
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+REMOVE_FILE, MAKE_CHAR, MAKE_SOCK, MAKE_BLOCK = 1 << 5, 1 << 6, 1 << 9, 1 << 11
+TRUNCATE = 1 << 14
+READ = EXECUTE | READ_FILE | READ_DIR
+OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
+SOCKETS = MAKE_SOCK | REMOVE_FILE | READ_DIR
+BITS = {1: 13, 2: 14, 3: 15, 4: 15}  # rights on files, by ABI; 16 from ABI 5 on
+TCP, SCOPES = 0b11, 0b11  # bind and connect; abstract sockets and signals
+LEAST_ABI, LEAST_ABI_WITH_UID = 6, 3
+SYSTEM = (
+    *("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/alternatives", "/etc/fonts", "/etc/ssl"),
+    *("/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/proc"),
+    *("/etc/ca-certificates", "/sys/devices/system/cpu", "/dev/urandom", "/dev/random"),
+)
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
+STUB = Path(__file__).with_name("stub.py")
+
+
+class Rules(NamedTuple):
+    """Which paths a process keeps; `sockets` are folders for unix sockets and nothing else."""
+
+    readable: tuple[str, ...]
+    writable: tuple[str, ...]
+    sockets: tuple[str, ...] = ()
+    is_only_wall: bool = True  # no network namespace and no bwrap around it
+
+
+def abi() -> int:
+    """The kernel's Landlock version; 0 where it has none."""
+    return max(0, int(_libc().syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
+
+
+def missing(*, has_own_uid: bool) -> str | None:
+    """Why this kernel cannot hold the level, and what to do."""
+    if sys.platform != "linux" or platform.machine() not in seccomp.ARCHITECTURES:
+        return "Landlock needs Linux on x86_64 or aarch64."
+    found, least = abi(), LEAST_ABI_WITH_UID if has_own_uid else LEAST_ABI
+    if found == 0:
+        return "This kernel has no Landlock: boot it with landlock in its list lsm=."
+    if found < least:
+        return f"This kernel's Landlock has ABI {found}, and {least} is needed: use Linux 6.12."
+    return None
+
+
+def interpreter_paths() -> tuple[str, ...]:
+    """What the running Python reads: its installation, its environment, and this package."""
+    package = Path(__file__).parent
+    found = [
+        Path(sys.base_prefix).resolve(),
+        Path(sys.base_exec_prefix).resolve(),
+        Path(sys.prefix),
+    ]
+    return tuple(dict.fromkeys(map(str, [*found, package])))
+
+
+def restrict(rules: Rules) -> None:
+    """Enter the Landlock domain. Files outside `rules` are gone for good."""
+    version = abi()
+    handled = (1 << BITS.get(version, 16)) - 1
+    network = TCP if version >= 4 and rules.is_only_wall else 0
+    scopes = SCOPES if version >= 6 else 0
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    given = struct.pack("=QQQ", handled, network, scopes)[:size]
+    ruleset = _call(CREATE_RULESET, ctypes.c_char_p(given), ctypes.c_size_t(size), 0)
+    try:
+        for rights, paths in (
+            (READ, (*SYSTEM, *rules.readable)),
+            (READ | WRITE_FILE | TRUNCATE, DEVICES),
+            (SOCKETS, rules.sockets),
+            (~(MAKE_CHAR | MAKE_BLOCK), rules.writable),
+        ):
+            for path in paths:
+                _add(ruleset, path, rights & handled)
+        seccomp.no_new_privileges()
+        _call(RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def _add(ruleset: int, path: str, rights: int) -> None:
+    try:
+        opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except (FileNotFoundError, PermissionError):
+        return  # what is not there needs no right
+    try:
+        if not os.path.isdir(path):
+            rights &= OF_FILES
+        rule = struct.pack("=Qi", rights, opened)
+        _call(ADD_RULE, ruleset, 1, ctypes.c_char_p(rule), 0)
+    finally:
+        os.close(opened)
+
+
+def enter(limits: Limits, folder: str, *, readable: Sequence[str] = ()) -> None:
+    """Wall this process in: called in a forked child with one thread, before user code.
+
+    `folder` is all that it may write. What it has open stays open: close that first.
+    """
+    limits.apply()
+    restrict(Rules((*interpreter_paths(), *readable), (folder,)))
+    seccomp.install(seccomp.program(has_network=False))
+
+
+def command(
+    argv: Sequence[str],
+    *,
+    limits: Limits,
+    folder: str,
+    writable: Sequence[str] = (),
+    readable: Sequence[str] = (),
+    sockets: Sequence[str] = (),
+    uid: int | None = None,
+    groups: Sequence[str] = (),
+) -> list[str]:
+    """The command line that starts `argv` inside the wall, without a process in between.
+
+    `folder` is its home. `uid`, for a server that is root: the run's own, to which `folder` must
+    belong. `groups` are folders of control groups that the process joins.
+    """
+    paths = (*interpreter_paths(), *readable)
+    return stub(
+        argv,
+        limits=limits._asdict(),
+        rules=Rules(paths, (folder, *writable), tuple(sockets))._asdict(),
+        uid=uid,
+        reach=[] if uid is None else [*paths, folder, *writable, *sockets],
+        groups=list(groups),
+        network=False,
+        folder=folder,
+    )
+
+
+def stub(argv: Sequence[str], **steps: object) -> list[str]:
+    """A small Python that takes `steps` and becomes `argv`."""
+    return [sys.executable, "-I", "-S", str(STUB), json.dumps(steps), *argv]
+
+
+def rules_from(values: Mapping[str, Any]) -> Rules:
+    """`Rules` out of JSON."""
+    return Rules(
+        tuple(values["readable"]),
+        tuple(values["writable"]),
+        tuple(values["sockets"]),
+        is_only_wall=values["is_only_wall"],
+    )
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _call(number: int, *arguments: object) -> int:
+    result = int(_libc().syscall(number, *arguments))
+    if result < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"Landlock: {os.strerror(error)}")
+    return result

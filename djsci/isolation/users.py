@@ -1,0 +1,51 @@
+"""A user of its own for each run, where the server is root: from a range that no account has."""
+
+import contextlib
+import os
+import pwd
+import socket
+import sys
+from collections.abc import Iterator
+
+RANGE = (62464, 63487)
+
+
+class NoUser(OSError):
+    """Every user of the range is taken."""
+
+
+@contextlib.contextmanager
+def lease(users: tuple[int, int] = RANGE) -> Iterator[int | None]:
+    """A user id that no other run has until the end; None where the server is not root."""
+    taken = take(users)
+    try:
+        yield None if taken is None else taken[0]
+    finally:
+        if taken is not None:
+            taken[1].close()
+
+
+def take(users: tuple[int, int] = RANGE) -> tuple[int, socket.socket] | None:
+    """A user id and what holds it: an abstract socket, which the kernel frees if we die."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return None
+    for uid in range(users[0], users[1] + 1):
+        held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            held.bind(f"\0djsci-user-{uid}")
+        except OSError:
+            held.close()
+            continue
+        if _is_account(uid):
+            held.close()
+            continue
+        return uid, held
+    raise NoUser(f"No user id from {users[0]} to {users[1]} is free.")
+
+
+def _is_account(uid: int) -> bool:
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return True

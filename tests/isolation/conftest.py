@@ -1,0 +1,32 @@
+"""The levels, each skipped only with the reason that its probe gives."""
+
+import os
+
+import pytest
+
+from djsci.isolation import probe
+
+
+def need(level: str) -> str:
+    """Skip the test where `level` does not hold; fail it where `DJSCI_REQUIRE` names the level."""
+    reason = probe.probe(level)
+    if reason is not None:
+        if level in os.environ.get("DJSCI_REQUIRE", "").split(","):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return level
+
+
+@pytest.fixture(params=["landlock", "bwrap"])
+def level(request: pytest.FixtureRequest) -> str:
+    return need(request.param)
+
+
+@pytest.fixture
+def bubblewrap() -> str:
+    return need("bwrap")
+
+
+@pytest.fixture
+def landlocked() -> str:
+    return need("landlock")

@@ -1,0 +1,66 @@
+"""The wall of a fork server's child, inside bwrap's."""
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+from djsci.isolation import bwrap, probe, users
+from djsci.isolation.limits import Limits
+from tests.isolation.conftest import need
+
+CHILD = """
+import os, sys, time
+sys.path.append({root!r})
+from djsci.isolation import nest
+from djsci.isolation.limits import Limits
+if os.fork() == 0:
+    worker = nest.separate([nest.Folder("/tmp", 1 << 20), nest.Folder("/workdir", 1 << 20)])
+    if worker == 0:
+        nest.close(Limits(), writable=("/tmp", "/workdir"))
+        {body}
+        os._exit(0)
+    {first}
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def run(body: str, first: str = "os._exit(os.waitstatus_to_exitcode(os.wait()[1]))") -> str:
+    root = str(Path(__file__).parent.parent.parent)
+    code = CHILD.format(root=root, body=body, first=first)
+    argv = [sys.executable, "-I", "-c", code]
+    with users.lease() as uid:
+        command = bwrap.command(
+            argv, environment={"PATH": os.defpath}, limits=Limits(), uid=uid, may_nest=True
+        )
+        with subprocess.Popen(command, env={}, stdout=subprocess.PIPE, text=True) as started:
+            assert started.stdout is not None
+            assert select.select([started.stdout], [], [], 20)[0]
+            return started.communicate(timeout=20)[0].strip()
+
+
+def test_no_canary_is_red_in_a_wall_inside_the_wall() -> None:
+    need("bwrap")
+    assert probe.run(probe.NESTED) == []
+    assert probe.probe(probe.NESTED) is None
+
+
+def test_the_worker_is_never_the_first_process() -> None:
+    need("bwrap")
+    assert run("print(os.getpid(), os.getppid(), flush=True)").split() == ["2", "1", "0"]
+
+
+def test_two_runs_share_no_file_and_no_memory() -> None:
+    need("bwrap")
+    body = (
+        "print(os.listdir('/tmp'), os.listdir('/workdir'), flush=True);"
+        " open('/tmp/mine', 'w').close(); open('/workdir/mine', 'w').close()"
+    )
+    assert [run(body), run(body)] == ["[] []\n0", "[] []\n0"]
+
+
+def test_when_the_first_process_ends_the_kernel_kills_the_rest() -> None:
+    need("bwrap")
+    body = "os.setsid(); os.fork(); os.fork(); time.sleep(60)"
+    assert run(body, first="time.sleep(0.2); os._exit(3)") == "3"
