@@ -403,8 +403,8 @@ def sleepers() -> list[int]:
 async def test_the_whole_tree_is_gone(engine: KernelEngine, how: str) -> None:
     tail = {
         "close": "time.sleep(60)",
-        "end": "",
-        "crash": "time.sleep(0.3)\nos._exit(3)",
+        "end": "time.sleep(2)",
+        "crash": "time.sleep(2)\nos._exit(3)",
     }[how]
     run = engine.execute(cells(TREE + tail), HandlerRequest(), limits=LIMITS, stop=Stop())
     pid, seen = "", 0
