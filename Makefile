@@ -8,7 +8,7 @@ export PYTHONUTF8 := 1
 unexport DJANGO_SETTINGS_MODULE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench matrix
+.PHONY: help run test faults check bench matrix
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -23,6 +23,9 @@ test: check ## everything that CI runs: the checks, the tests, the browser's tes
 	@sh .ci/bubblewrap
 	$(PY) -m pytest tests --ignore=tests/e2e
 	@if ls tests/e2e/test_*.py >/dev/null 2>&1; then set -x; $(PY) -m pytest tests/e2e; fi
+
+faults: $(VENV)/.tested ## every test, those too that `make test` leaves out for their time
+	$(PY) -m pytest tests --ignore=tests/e2e -m 'faults or not faults'
 
 check: $(VENV)/.tested ## lint, formatting, types, import layers
 	$(PY) -m ruff check --quiet

@@ -22,7 +22,11 @@ LIMITS = Limits(timeout=30, grace=0.5, result=1 << 20)
 WAIT = 60.0
 
 
-@pytest.fixture(params=["thread", "fork", "spawn", "kernel", "kernel-landlock", "kernel-bwrap"])
+# On each commit every engine at `process`, and at the strongest level; all levels: `make faults`.
+WEAKER = pytest.param("kernel-landlock", marks=pytest.mark.faults)
+
+
+@pytest.fixture(params=["thread", "fork", "spawn", "kernel", WEAKER, "kernel-bwrap"])
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
     makers: dict[str, Callable[[], Engine]] = {
         "thread": lambda: ThreadEngine(8),
