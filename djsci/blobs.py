@@ -4,7 +4,7 @@ import hashlib
 import os
 import secrets
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Container
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,6 @@ from djsci.core.errors import SourceInvalid
 from . import conf
 
 FOLDER = "private_files/blobs"
-CHUNK = 64 << 10
 KEPT_SECONDS = 3600.0
 
 
@@ -63,11 +62,6 @@ def get(sha256: str) -> bytes:
     if hashlib.sha256(content).hexdigest() != sha256:
         raise BlobChanged
     return content
-
-
-def open_chunks(sha256: str) -> Iterator[bytes]:
-    """The content in pieces of 64 KiB; the last one comes only if the whole fits the name."""
-    return _chunks(_open(sha256), sha256)
 
 
 def exists(sha256: str) -> bool:
@@ -142,21 +136,6 @@ def _open(sha256: str) -> BinaryIO:
         return cast(BinaryIO, storage().open(path(sha256), "rb"))
     except FileNotFoundError as error:
         raise BlobMissing from error
-
-
-def _chunks(file: BinaryIO, sha256: str) -> Iterator[bytes]:
-    digest = hashlib.sha256()
-    held = b""
-    with file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            if held:
-                yield held
-            held = chunk
-    if digest.hexdigest() != sha256:
-        raise BlobChanged
-    if held:
-        yield held
 
 
 def _remove(store: Storage, name: str, before: float) -> bool:

@@ -48,19 +48,16 @@ def test_content_comes_back_by_its_digest(storage: str) -> None:
     assert blobs.exists(sha256)
     assert blobs.size(sha256) == len(content)
     assert blobs.get(sha256) == content
-    assert b"".join(blobs.open_chunks(sha256)) == content
-    assert max(map(len, blobs.open_chunks(sha256))) == 64 << 10
 
 
 def test_empty_content_is_content(storage: str) -> None:
     assert blobs.get(blobs.put(b"")) == b""
-    assert list(blobs.open_chunks(blobs.put(b""))) == []
 
 
 def test_missing_content_is_named(storage: str) -> None:
     absent = "0" * 64
     assert not blobs.exists(absent)
-    for read in (blobs.get, blobs.open_chunks, blobs.size):
+    for read in (blobs.get, blobs.size):
         with pytest.raises(blobs.BlobMissing) as caught:
             read(absent)
         assert (caught.value.code, caught.value.status) == ("bad_source", 422)
@@ -82,10 +79,6 @@ def test_changed_content_is_never_given_out_whole(disk: Path) -> None:
     blob.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(blobs.BlobChanged):
         blobs.get(sha256)
-    given: list[bytes] = []
-    with pytest.raises(blobs.BlobChanged):
-        given.extend(blobs.open_chunks(sha256))
-    assert sum(map(len, given)) < len(content)
     blobs.put(content)
     assert blobs.get(sha256) == content
 

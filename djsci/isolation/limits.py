@@ -5,7 +5,6 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,17 +52,6 @@ def tasks_of(uid: int) -> int:
             if int(name) != os.getpid() and os.stat(f"/proc/{name}").st_uid == uid:
                 count += len(os.listdir(f"/proc/{name}/task"))
     return count
-
-
-def pss(pids: Iterable[int]) -> int:
-    """The bytes of memory that these processes hold, shared pages counted in part."""
-    total = 0
-    for pid in pids:
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/smaps_rollup", "rb") as file:
-            for line in file:
-                if line.startswith(b"Pss:"):
-                    total += int(line.split()[1]) << 10
-    return total
 
 
 class Group:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import bwrap, canaries, landlock, nest, users
-from .limits import Limits, make_group
+from .limits import Limits
 
 LEVELS = ("process", "landlock", "bwrap")
 NESTED = "nested"  # bwrap, and a wall for each child of a fork server inside it
@@ -261,9 +261,3 @@ def _judge_namespaces(found: Mapping[str, Any]) -> dict[str, bool]:
         "a folder is not bounded": found["room"] == ROOM,
         "its environment is not the given one": set(found["environment"]) >= GIVEN,
     }
-
-
-def has_groups() -> bool:
-    """Whether memory and processes are counted by the kernel, exactly."""
-    group = make_group(f"djsci-probe-{secrets.token_hex(4)}", LIMITS)
-    return group is not None and group.close()

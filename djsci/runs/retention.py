@@ -1,13 +1,17 @@
-"""How long logs, runs and idempotency keys are kept. Only ended runs are touched."""
+"""How long logs, runs, idempotency keys and stored bytes are kept. Live runs lose nothing."""
+
+import re
+from collections.abc import Iterator
 
 from django.db import transaction
 
-from djsci import conf
+from djsci import blobs, conf
 from djsci.core.events import FINAL
-from djsci.models import LogRow, Run
+from djsci.models import LogRow, Run, Version
 
 from .log import from_now
 
+REFERENCE = re.compile(r'"ref":"([0-9a-f]{64})"')
 _BATCH = 200
 _DAY = 86_400.0
 
@@ -29,6 +33,27 @@ def purge_some(*, most: int = _BATCH) -> tuple[int, int]:
     logs = _purge_logs(kept["logs"], most) if kept.get("logs") is not None else 0
     runs = _purge_runs(kept["runs"], most) if kept.get("runs") is not None else 0
     return logs, runs
+
+
+def purge_blobs(*, older_than: float = blobs.KEPT_SECONDS) -> int:
+    """Remove stored bytes that no version, run or log refers to; how many blobs went.
+
+    It reads every log that holds a reference, so it is for `djsci_purge`, not for the tick. Bytes
+    that are younger than `older_than` seconds stay: their row may be about to be written.
+    """
+    return blobs.purge(set(_referenced()), older_than=older_than)
+
+
+def _referenced() -> Iterator[str]:
+    for manifest in Version.objects.values_list("manifest", flat=True).iterator():
+        yield from manifest["files"].values()
+    yield from Run.objects.exclude(result_ref="").values_list("result_ref", flat=True).iterator()
+    requests = Run.objects.filter(request__startswith="blob:").values_list("request", flat=True)
+    for request in requests.iterator():
+        yield request.removeprefix("blob:")
+    rows = LogRow.objects.filter(data__contains='"ref":"').values_list("data", flat=True)
+    for data in rows.iterator(chunk_size=8):
+        yield from REFERENCE.findall(data)
 
 
 def _purge_logs(days: float, most: int) -> int:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import F, Q
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from djsci import conf
@@ -127,5 +127,5 @@ def _forget_silent_executors() -> None:
     """Rows of executors that were not seen for ten leases and hold no run."""
     silent = Executor.objects.filter(seen__lt=log.from_now(-10 * conf.get("LEASE")))
     silent.exclude(
-        pk__in=Run.objects.filter(state__in=LIVE, executor=F("executor")).values("executor")
+        pk__in=Run.objects.filter(state__in=LIVE, executor__isnull=False).values("executor")
     ).delete()

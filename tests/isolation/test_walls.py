@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
+from djsci.engines import tree
 from djsci.isolation import bwrap, landlock, probe, users
-from djsci.isolation.limits import Group, Limits, make_group, pss
+from djsci.isolation.limits import Group, Limits, make_group
 
 MEMORY = 128 << 20
 LIMITS = Limits(memory=MEMORY, pids=24, file_size=32 << 20)
@@ -180,8 +180,7 @@ def test_memory_can_be_watched_from_outside(inside: Inside) -> None:
     process = inside(code)
     assert process.stdout is not None
     assert process.stdout.readline() == "up\n"
-    tree = [process.pid, *(p.pid for p in psutil.Process(process.pid).children(recursive=True))]
-    assert pss(tree) > 64 << 20
+    assert tree.proportional(process.pid, tree.snapshot()) > 64 << 20
 
 
 def test_a_descriptor_limit_a_file_limit_and_no_core(inside: Inside) -> None:

@@ -1,4 +1,4 @@
-"""`manage.py djsci_purge`: remove logs and runs that are past their retention."""
+"""`manage.py djsci_purge`: remove logs and runs past their retention, and bytes of neither."""
 
 from typing import Any
 
@@ -8,8 +8,9 @@ from djsci.runs import retention
 
 
 class Command(BaseCommand):
-    help = "Remove logs and runs that are past DJSCI['RETENTION']."
+    help = "Remove logs and runs past DJSCI['RETENTION'], then stored bytes that nothing names."
 
     def handle(self, *args: Any, **options: Any) -> None:
         logs, runs = retention.purge()
-        self.stdout.write(f"{logs} logs and {runs} runs removed")
+        stored = retention.purge_blobs()
+        self.stdout.write(f"{logs} logs, {runs} runs and {stored} stored contents removed")
