@@ -105,6 +105,32 @@ class Printed:
         return True
 
 
+def until_written() -> None:
+    """Wait, at most 50 ms, until zmq's own thread has written what it was handed.
+
+    Handing over wakes that thread, so once the system says that it sleeps, nothing is left to do
+    for it. Where threads cannot be looked at, a short pause has to do.
+    """
+    until = time.monotonic() + 0.05
+    while time.monotonic() < until:
+        try:
+            if not any(is_at_work(task) for task in os.listdir("/proc/self/task")):
+                return
+        except OSError:
+            time.sleep(0.005)
+            return
+        time.sleep(0.0002)
+
+
+def is_at_work(task: str) -> bool:
+    """Whether this is a thread of zmq's that does not sleep."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+        with open(f"/proc/self/task/{task}/stat", encoding="utf-8", errors="replace") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+        return name.startswith("ZMQbg/IO") and rest.split()[0] != "S"
+    return False
+
+
 class OrderedStream(OutStream):  # type: ignore[misc]
     """ipykernel's stream with one order for stdout, stderr and what is written to their fds."""
 
@@ -136,7 +162,7 @@ class OrderedStream(OutStream):  # type: ignore[misc]
         printed.add(self, self.parent_header, string)
         if printed.size > PENDING or (string.endswith("\n") and printed.may_send()):
             self._wait_sent()
-            time.sleep(0.0003)  # zmq's own thread writes it: out, even if a crash comes next
+            until_written()  # out, even if a crash comes next
         elif not printed.is_due:
             printed.is_due = True
             self.pub_thread.schedule(self._send_soon)
@@ -155,8 +181,9 @@ class OrderedStream(OutStream):  # type: ignore[misc]
             self._flush()
             return
         sent = threading.Event()
-        self.pub_thread.schedule(self._flush)
-        self.pub_thread.schedule(sent.set)
+        schedule = self.pub_thread.schedule
+        schedule(self._flush)  # itself schedules what it sends, so the mark must go behind that
+        schedule(lambda: schedule(sent.set))
         sent.wait(self.flush_timeout)
 
     def _send_soon(self) -> None:
@@ -253,7 +280,7 @@ def flush_before_exit() -> None:
             if os.getpid() == kernel:
                 with contextlib.suppress(Exception):
                     sys.stdout.flush()
-                    time.sleep(0.03)  # zmq's own thread writes what it was handed
+                    until_written()
             stock(*args, **kwargs)
 
         setattr(os, name, leave)

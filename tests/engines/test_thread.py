@@ -14,13 +14,11 @@ from djsci.core import events
 from djsci.core.requests import from_parameters
 from djsci.engines.base import Limits, Stop
 from djsci.engines.thread import ThreadEngine
-from djsci.runs import executor
 
 from .test_engines import LIMITS, make_source, play, said, text_of
 
 
 async def test_it_puts_everything_back() -> None:
-    executor.stop()  # it may have an engine open
     streams, start = (sys.stdout, sys.stderr), threading.Thread.start
     modules, threads = set(sys.modules), set(threading.enumerate())
     folders = set(Path(tempfile.gettempdir()).glob("djsci-run-*"))

@@ -5,6 +5,13 @@ import os
 import pytest
 
 from djsci.isolation import probe
+from djsci.runs import executor
+
+
+@pytest.fixture(autouse=True)
+def _alone() -> None:
+    """Tests that count processes must not count those of the process's executor."""
+    executor.stop()
 
 
 def need(level: str) -> str:
