@@ -8,10 +8,12 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def write_guest(path: Path) -> Path:
-    """Write djsci's light `__init__` and the guest into the zip `path`; return it."""
+    """Write djsci's light `__init__`, the guest and the walls into the zip `path`; return it."""
+    files = [path for part in ("guest", "isolation") for path in (PACKAGE / part).glob("*.py")]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for file in [PACKAGE / "__init__.py", *sorted((PACKAGE / "guest").glob("*.py"))]:
+        for file in [PACKAGE / "__init__.py", *sorted(files)]:
             bundle.write(file, file.relative_to(PACKAGE.parent))
+    path.chmod(0o644)
     return path
 
 

@@ -5,9 +5,8 @@ import codecs
 import contextlib
 import json
 import os
-import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from djsci.core import events
@@ -16,7 +15,6 @@ from djsci.core.sources import Source
 from djsci.guest import frames as wire
 from djsci.guest.requests import HandlerRequest
 
-from . import bundle
 from .base import Limits, Stop
 from .execution import Outbox, final, readable_size
 from .frames import Frames, reason
@@ -36,16 +34,25 @@ class Conversation:
     """A task reads the worker, another climbs the ladder."""
 
     def __init__(
-        self, worker: Worker, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
+        self,
+        worker: Worker,
+        source: Source,
+        request: HandlerRequest,
+        *,
+        limits: Limits,
+        stop: Stop,
+        hidden: Sequence[str],
+        is_trusted: bool = False,
     ) -> None:
         self.worker = worker
+        self.hidden = hidden
         self.source = source
         self.request = request
         self.limits = limits
         self.stop = stop
         self.outbox = Outbox()
         self.is_over_memory = False
-        self.frames = Frames(nonce="", result_limit=limits.result)
+        self.frames = Frames(nonce="", result_limit=limits.result, is_trusted=is_trusted)
         self._places = {
             cell.index: (cell.index, _offset(source, cell.text)) for cell in source.cells
         }
@@ -118,6 +125,7 @@ class Conversation:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AT_DEATH):
                 await asyncio.shield(self.worker.code)
+        self.is_over_memory = self.is_over_memory or self.worker.is_over_memory()
         return "crashed", self.worker.exit_text()
 
     async def _send(self) -> None:
@@ -143,7 +151,7 @@ class Conversation:
                     for cell in cells
                 ],
                 "has_handler": source.has_handler,
-                "hidden": bundle.hidden(),
+                "hidden": list(self.hidden),
                 "result_limit": self.limits.result,
                 "cpu": int(seconds) + 1,
             }
@@ -308,7 +316,7 @@ class Conversation:
             self._verdict = final(self.stop.reason) if self.stop.is_asked else "timed_out"
             await self.outbox.put(events.Status(state="cancelling"), waits=False)
             self._say_stop()
-            self.worker.send_signal(signal.SIGINT)
+            self.worker.interrupt()
             await asyncio.wait({forced, play}, timeout=self.limits.grace, return_when=first)
             self.worker.kill()
         finally:

@@ -25,8 +25,9 @@ LEVELS = ("debug", "info", "warning", "error")
 class Frames:
     """Reads the frames of one run; keeps its result until the run has ended well."""
 
-    def __init__(self, *, nonce: str, result_limit: int) -> None:
+    def __init__(self, *, nonce: str, result_limit: int, is_trusted: bool = False) -> None:
         self.nonce = nonce
+        self.is_trusted = is_trusted
         self.result_limit = result_limit
         self.last: str | None = None  # the id of the cell under which result and done count
         self.result: events.Result | None = None
@@ -66,7 +67,7 @@ class Frames:
             case "log":
                 return [_log(frame)]
             case "error":
-                self.error = _error(frame, places)
+                self.error = _error(frame, places, is_trusted=self.is_trusted)
                 return [self.error]
             case "result" if is_last and self.result is None:
                 http = frame.get("http")
@@ -109,13 +110,15 @@ def _log(frame: Mapping[str, Any]) -> events.Log:
     )
 
 
-def _error(frame: Mapping[str, Any], places: Places) -> events.Error:
+def _error(frame: Mapping[str, Any], places: Places, *, is_trusted: bool) -> events.Error:
     line, number = frame.get("line"), frame.get("cell")
     ename = str(frame["ename"])[:200]
     cell, offset = places.get(number, (None, 0)) if isinstance(number, int) else (None, 0)
     return events.Error(
         ename=ename,
-        evalue=explained(ename, str(frame["evalue"])),
+        evalue=str(frame["evalue"])[:TEXT_LIMIT]
+        if is_trusted
+        else explained(ename, str(frame["evalue"])),
         traceback=tuple(str(part)[:TEXT_LIMIT] for part in frame.get("traceback", ())[:LINES]),
         cell=cell,
         line=line + offset if isinstance(line, int) else None,

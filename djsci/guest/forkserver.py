@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 import types
 import warnings
 from typing import Any
@@ -25,17 +26,24 @@ class Refused(Exception):
     """A library that the server cannot have; its name."""
 
 
-def main() -> None:
-    """`argv`: the guest's path, the control socket's descriptor, the names to import as JSON."""
-    stay_in_front()
-    control = socket.socket(fileno=int(sys.argv[2]))
+def main(level: Any) -> None:
+    """`argv` ends in the control socket's descriptor and the options as JSON.
+
+    `level` walls a child in, given the request for it, and says where the run works.
+    """
+    if not level.has_init:  # else the wall's own first process does this
+        processes.stay_in_front()
+    control, options = socket.socket(fileno=int(sys.argv[-2])), json.loads(sys.argv[-1])
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:
-        shell = prepare(json.loads(sys.argv[3]))
+        shell = prepare(options["preload"])
     except Refused as refused:
         control.send(b"".join(frames.message({"type": "refused", "name": str(refused)})))
         return
-    Server(control, shell).serve()
+    level.prepare()
+    gc.collect()
+    gc.freeze()
+    Server(control, shell, level).serve()
 
 
 def prepare(preload: list[str]) -> Any:
@@ -50,13 +58,20 @@ def prepare(preload: list[str]) -> Any:
         with contextlib.suppress(ImportError):
             importlib.import_module("matplotlib_inline.backend_inline")
     for name in preload:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        _load(name)
         if not _has_one_thread():
             raise Refused(name)
-    gc.collect()
-    gc.freeze()
     return shell
+
+
+def _load(name: str) -> None:
+    """Import a library, if it is here; `module:function` is called too, and must be."""
+    module, _, function = name.partition(":")
+    if function:
+        getattr(importlib.import_module(module), function)()
+        return
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
 
 
 def _has_one_thread() -> bool:
@@ -66,21 +81,6 @@ def _has_one_thread() -> bool:
             return False
         time.sleep(0.01)
     return True
-
-
-def stay_in_front() -> None:
-    """Fork; go on in the child. The parent waits for its end and kills what it left."""
-    processes.adopt_orphans()
-    front = os.getpid()
-    server = os.fork()
-    if server == 0:
-        processes.die_with(front)
-        return
-    os.closerange(3, 64)
-    while os.wait()[0] != server:
-        pass
-    processes.kill_children(but=set(), seconds=5.0)
-    os._exit(0)
 
 
 def remove_folder() -> None:
@@ -93,9 +93,10 @@ def remove_folder() -> None:
 class Server:
     """Forks a worker at each request and says how it ended. No run's data passes through it."""
 
-    def __init__(self, control: socket.socket, shell: Any) -> None:
+    def __init__(self, control: socket.socket, shell: Any, level: Any) -> None:
         self.control = control
         self.shell = shell
+        self.level = level
         self.workers: dict[int, tuple[int, int]] = {}  # pid -> (the worker's number, its pidfd)
         self.selector = selectors.DefaultSelector()
 
@@ -103,7 +104,7 @@ class Server:
         """Until the other side is gone; then nothing is left."""
         self.selector.register(self.control, selectors.EVENT_READ)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._say({"type": "ready", "pid": os.getpid()})
+        self._say({"type": "ready"})
         with contextlib.suppress(ConnectionError):
             while self._turn():
                 pass
@@ -127,10 +128,8 @@ class Server:
         match request["type"]:
             case "fork":
                 self._fork(request, descriptors)
-            case "signal":
-                self._signal(request)
-            case "quit":
-                return False
+            case "kill":
+                self._kill(request["id"])
         return True
 
     def _fork(self, request: dict[str, Any], descriptors: list[int]) -> None:
@@ -140,8 +139,12 @@ class Server:
             try:
                 self.selector.close()
                 self.control.detach()
-                worker.become(parent, *descriptors)
-                worker.serve(self.shell, request["folder"])
+                worker.become(*descriptors)
+                folder = self.level(request)
+                processes.die_with(1 if self.level.has_init else parent)
+                worker.serve(self.shell, folder)
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(1)
         for descriptor in descriptors:
@@ -149,13 +152,12 @@ class Server:
         pidfd = os.pidfd_open(pid)
         self.workers[pid] = (request["id"], pidfd)
         self.selector.register(pidfd, selectors.EVENT_READ, pid)
-        self._say({"type": "forked", "id": request["id"], "pid": pid}, pidfd)
 
-    def _signal(self, request: dict[str, Any]) -> None:
-        for pid, (number, _) in self.workers.items():
-            if number == request["id"]:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(pid, request["signal"])
+    def _kill(self, number: int) -> None:
+        """End a child that is not yet, or no longer, its owner's to end."""
+        for pid, (known, _) in self.workers.items():
+            if known == number:
+                os.kill(pid, signal.SIGKILL)
 
     def _end(self, pid: int) -> None:
         """A worker ended: what it left behind is ours now, and ends too."""
@@ -175,6 +177,6 @@ class Server:
             }
         )
 
-    def _say(self, values: dict[str, Any], *descriptors: int) -> None:
+    def _say(self, values: dict[str, Any]) -> None:
         [packet] = frames.message(values)
-        socket.send_fds(self.control, [packet], descriptors)
+        self.control.send(packet)

@@ -12,6 +12,7 @@ import resource
 import signal
 import socket
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -25,7 +26,7 @@ LEFTOVERS = 1.0  # seconds that threads and tasks get after the handler has retu
 RUN = 3  # the descriptor of the run's socket
 
 
-def become(parent: int, run: int, out: int, err: int) -> None:
+def become(run: int, out: int, err: int) -> None:
     """In the fork: nothing of the server's is kept open; a session and a group of its own."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     # First out of the way of the numbers 0 to 3, then onto them.
@@ -39,7 +40,6 @@ def become(parent: int, run: int, out: int, err: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    processes.die_with(parent)
 
 
 def serve(shell: Any, folder: str) -> None:
@@ -48,6 +48,7 @@ def serve(shell: Any, folder: str) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(folder)
     os.environ.update(HOME=folder, IPYTHONDIR=f"{folder}/.ipython")
+    tempfile.tempdir = None  # found anew: it may be another one in here
     channel = Channel(socket.socket(fileno=RUN))
     channel.install()
     _reseed()

@@ -168,12 +168,11 @@ def nested(sizes: dict[str, int]) -> None:
 
     child = os.fork()
     if child == 0:
-        child = nest.separate([nest.Folder(*item) for item in sizes.items()])
-        if child == 0:
-            os.setsid()
-            os.chdir("/workdir")
-            nest.close(Limits(pids=32), writable=tuple(sizes))
-            return
+        nest.separate([nest.Folder(*item) for item in sizes.items()])
+        os.setsid()
+        os.chdir("/workdir")
+        nest.close(Limits(pids=32), writable=tuple(sizes))
+        return
     os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
 
 

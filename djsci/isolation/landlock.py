@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import seccomp
+from . import seccomp, users
 from .limits import Limits
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -96,7 +96,7 @@ def restrict(rules: Rules) -> None:
 def _add(ruleset: int, path: str, rights: int) -> None:
     try:
         opened = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return  # what is not there needs no right
     try:
         if not os.path.isdir(path):
@@ -107,14 +107,21 @@ def _add(ruleset: int, path: str, rights: int) -> None:
         os.close(opened)
 
 
-def enter(limits: Limits, folder: str, *, readable: Sequence[str] = ()) -> None:
+def enter(
+    limits: Limits, folder: str, *, uid: int | None = None, readable: Sequence[str] = ()
+) -> str:
     """Wall this process in: called in a forked child with one thread, before user code.
 
-    `folder` is all that it may write. What it has open stays open: close that first.
+    `folder` is all that it may write. What it has open stays open: close that first. `uid`, where
+    the fork server is root: who the run is. Returns the folder that the run works in.
     """
+    if uid is not None:
+        users.become(uid)
     limits.apply()
     restrict(Rules((*interpreter_paths(), *readable), (folder,)))
     seccomp.install(seccomp.program(has_network=False))
+    os.environ.update(TMPDIR=folder, MPLCONFIGDIR=f"{folder}/.matplotlib")
+    return folder
 
 
 def command(
@@ -127,11 +134,12 @@ def command(
     sockets: Sequence[str] = (),
     uid: int | None = None,
     groups: Sequence[str] = (),
+    keep: Sequence[int] = (),
 ) -> list[str]:
     """The command line that starts `argv` inside the wall, without a process in between.
 
     `folder` is its home. `uid`, for a server that is root: the run's own, to which `folder` must
-    belong. `groups` are folders of control groups that the process joins.
+    belong. `groups` are folders of control groups that the process joins, `keep` descriptors.
     """
     paths = (*interpreter_paths(), *readable)
     return stub(
@@ -143,7 +151,19 @@ def command(
         groups=list(groups),
         network=False,
         folder=folder,
+        keep=list(keep),
     )
+
+
+def reached(
+    argv: Sequence[str], paths: Sequence[str], *, uid: int, keep: Sequence[int] = ()
+) -> list[str]:
+    """The command line of a fork server that is root: its children, as other users, reach `paths`.
+
+    It stays root, and `enter` takes that from each child. `uid` is one of those users.
+    """
+    reach = [*interpreter_paths(), *paths]
+    return stub(argv, uid=uid, reach=reach, stays_root=True, keep=list(keep))
 
 
 def stub(argv: Sequence[str], **steps: object) -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 CGROUPS = Path("/sys/fs/cgroup")
+MEMORY = ("memory.max", "memory.limit_in_bytes")
 OVER_MEMORY = 2 << 30  # of address space: libraries reserve what they never touch
 
 
@@ -69,6 +70,18 @@ class Group:
                         if line.startswith("oom_kill ") and line.split()[1] != "0":
                             return True
         return False
+
+    def add(self, pid: int) -> None:
+        """Take a process in, with all that it starts from now on. Raises `OSError`."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def set_memory(self, size: int) -> None:
+        """Another bound on its memory, in bytes."""
+        for folder in self.folders:
+            for name in ("memory.memsw.limit_in_bytes", *MEMORY, "memory.memsw.limit_in_bytes"):
+                with contextlib.suppress(OSError):  # of its kind there is one; the order matters
+                    (folder / name).write_text(str(size))
 
     def kill(self) -> None:
         """SIGKILL every member."""

@@ -6,10 +6,11 @@ Called in a forked child with one thread, in a wall whose command was made with 
 import ctypes
 import fcntl
 import os
+import resource
 import signal
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from . import landlock, seccomp
@@ -22,6 +23,8 @@ PDEATHSIG, CAPBSET_DROP = 1, 24
 UP, GET_FLAGS, SET_FLAGS = 1, 0x8913, 0x8914
 CAPSET, VERSION_3 = {"x86_64": 126, "aarch64": 91}, 0x20080522
 INODES = 4096
+WORK = "/workdir"
+SIZES = {WORK: 448 << 20, "/tmp": 64 << 20, "/dev/shm": 16 << 20}  # noqa: S108 - bytes, in memory
 
 
 class Folder(NamedTuple):
@@ -31,14 +34,35 @@ class Folder(NamedTuple):
     size: int
 
 
-def separate(folders: Sequence[Folder]) -> int:
-    """Take namespaces of our own and fork: 0 in the worker, its pid in the run's first process.
+def enter(
+    limits: Limits, folder: str, *, uid: int | None = None, readable: Sequence[str] = ()
+) -> str:
+    """Go on as the run's worker, in a wall of its own; the two processes above it wait.
 
-    The first process is pid 1 of the run: when it ends, the kernel kills the rest. It stays outside
-    the worker's Landlock domain; the worker goes on with `close`.
+    Returns the folder that the run works in; `folder` and `uid` are of levels without namespaces.
+    """
+    separate([Folder(path, size) for path, size in SIZES.items()])
+    os.setsid()
+    close(limits, writable=tuple(SIZES), readable=readable)
+    return WORK
+
+
+def wait_for(worker: int) -> int:
+    """Reap whatever ends until the worker does; its status."""
+    while True:
+        pid, status = os.wait()
+        if pid == worker:
+            return status
+
+
+def separate(folders: Sequence[Folder], *, as_first: Callable[[int], int] = wait_for) -> None:
+    """Take namespaces of our own and go on as the worker, the second process in them.
+
+    The first one is pid 1 of the run: when it ends, as soon as `as_first(worker)` has returned the
+    status to report, the kernel kills the rest. It stays outside the worker's Landlock domain.
+    Before both is the process that called: it ends as the worker does.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     uid, gid = os.getuid(), os.getgid()
     spaces = NEW_USER | NEW_PID | NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES
     _check(libc.unshare(spaces), "namespaces")
@@ -49,21 +73,39 @@ def separate(folders: Sequence[Folder]) -> int:
     ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
+    libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the change of user, which clears it
+    heard, report = os.pipe()
     first = os.fork()
     if first:
-        _become_waiter(first)
+        os.closerange(0, heard)
+        os.closerange(heard + 1, report + 1)
+        _end_like(first, heard)
+    os.close(heard)
     libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _mounts(libc, folders)
     _loopback()
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")
-    return os.fork()
+    worker = os.fork()
+    if worker:
+        os.closerange(0, report)
+        os.write(report, struct.pack("i", as_first(worker)))
+        os._exit(0)
+    os.close(report)
 
 
-def _become_waiter(child: int) -> None:
-    """Outside the new pid namespace: end as its first process does; a signal is 128 and more."""
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    os._exit(code if code >= 0 else 128 - code)
+def _end_like(first: int, heard: int) -> None:
+    """Outside the new pid namespace: end as the worker did, once nothing of the run is left."""
+    said = os.read(heard, 4)
+    os.waitpid(first, 0)
+    (status,) = struct.unpack("i", said) if said else (signal.SIGKILL,)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
 def _mounts(libc: ctypes.CDLL, folders: Sequence[Folder]) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .limits import Limits
+
 PASSED = ("LANG", "TZ")
 ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -17,6 +19,17 @@ START: Mapping[str, Any] = {"start_new_session": True}
 def command(argv: Sequence[str]) -> list[str]:
     """The command line that starts `argv` at this level: nothing is added."""
     return list(argv)
+
+
+def enter(
+    limits: Limits, folder: str, *, uid: int | None = None, readable: Sequence[str] = ()
+) -> str:
+    """In a forked child: limits and a folder; there is no wall, and no other user, at this level.
+
+    Returns the folder that the run works in.
+    """
+    limits.apply()
+    return folder
 
 
 def environment(run_folder: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import platform
 import struct
+from functools import cache
 
 from .syscalls import CHECKED, REFUSED
 
@@ -24,6 +25,7 @@ PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, FILTER = 38, 22, 2
 Instruction = tuple[int, int, int, int]
 
 
+@cache
 def program(
     architecture: str | None = None, *, has_network: bool = True, may_nest: bool = False
 ) -> bytes:

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parent.parent.parent))
 
-from djsci.isolation import landlock, seccomp
+from djsci.isolation import landlock, seccomp, users
 from djsci.isolation.limits import Limits
 
 NEW_MOUNTS, BIND, RECURSIVE, PRIVATE = 0x20000, 4096, 16384, 1 << 18
@@ -31,7 +31,8 @@ def main(argv: list[str]) -> None:
     if steps.get("uid") is not None:
         folder = os.getcwd()
         reach(steps["reach"], steps["uid"])
-        become(steps["uid"])
+        if not steps.get("stays_root"):
+            users.become(steps["uid"])
         with contextlib.suppress(OSError):
             os.chdir(folder)  # the same by its name, in the new mounts
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -55,13 +56,6 @@ def close_others(kept: set[int]) -> None:
         if int(name) > 2 and int(name) not in kept:
             with contextlib.suppress(OSError):
                 os.close(int(name))
-
-
-def become(uid: int) -> None:
-    """Leave root for good."""
-    os.setgroups([])
-    os.setresgid(uid, uid, uid)
-    os.setresuid(uid, uid, uid)
 
 
 def pass_program(descriptor: int, *, may_nest: bool) -> None:

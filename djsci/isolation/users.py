@@ -49,3 +49,10 @@ def _is_account(uid: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+def become(uid: int) -> None:
+    """Leave root for good."""
+    os.setgroups([])
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)

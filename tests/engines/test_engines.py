@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from djsci.core import events, sources
 from djsci.core.requests import from_parameters
@@ -15,28 +16,44 @@ from djsci.engines.base import Engine, Limits, Stop
 from djsci.engines.fork import ForkEngine, SpawnEngine
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.thread import ThreadEngine
+from djsci.runs import executor
 from tests.cases.handlers import CASES, Case, Said
 from tests.isolation.conftest import need
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 LIMITS = Limits(timeout=30, grace=0.5, result=1 << 20)
 WAIT = 60.0
 
 
 # On each commit every engine at `process`, and at the strongest level; all levels: `make faults`.
-WEAKER = pytest.param("kernel-landlock", marks=pytest.mark.faults)
+def on_faults(name: str) -> Any:
+    return pytest.param(name, marks=pytest.mark.faults)
 
 
-@pytest.fixture(params=["thread", "fork", "spawn", "kernel", WEAKER, "kernel-bwrap"])
-async def engine(request: pytest.FixtureRequest) -> AsyncIterator[Engine]:
+STRONGEST = ("fork-bwrap", "kernel-bwrap")
+WEAKER = ("fork-landlock", "spawn-landlock", "spawn-bwrap", "kernel-landlock")
+
+
+@pytest.fixture(
+    params=["thread", "fork", "spawn", "kernel", *STRONGEST, *map(on_faults, WEAKER)],
+    scope="module",
+)
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def engine(engine_kind: str) -> AsyncIterator[Engine]:
+    name, _, level = engine_kind.partition("-")
+    isolation = need(level) if level else "process"
     makers: dict[str, Callable[[], Engine]] = {
         "thread": lambda: ThreadEngine(8),
-        "fork": lambda: ForkEngine(size=0),
-        "spawn": lambda: SpawnEngine(),
-        "kernel": lambda: KernelEngine(size=0),
-        "kernel-landlock": lambda: KernelEngine(size=0, isolation=need("landlock")),
-        "kernel-bwrap": lambda: KernelEngine(size=0, isolation=need("bwrap")),
+        "fork": lambda: ForkEngine(size=0, isolation=isolation),
+        "spawn": lambda: SpawnEngine(isolation=isolation),
+        "kernel": lambda: KernelEngine(size=0, isolation=isolation),
     }
-    made = makers[request.param]()
+    executor.stop()
+    made = makers[name]()
     await made.open()
     yield made
     await made.close()

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from djsci.isolation import bwrap, probe, users
 from djsci.isolation.limits import Limits
 from tests.isolation.conftest import need
@@ -16,17 +18,16 @@ sys.path.append({root!r})
 from djsci.isolation import nest
 from djsci.isolation.limits import Limits
 if os.fork() == 0:
-    worker = nest.separate([nest.Folder("/tmp", 1 << 20), nest.Folder("/workdir", 1 << 20)])
-    if worker == 0:
-        nest.close(Limits(), writable=("/tmp", "/workdir"))
-        {body}
-        os._exit(0)
-    {first}
+    folders = [nest.Folder("/tmp", 1 << 20), nest.Folder("/workdir", 1 << 20)]
+    nest.separate(folders{first})
+    nest.close(Limits(), writable=("/tmp", "/workdir"))
+    {body}
+    os._exit(0)
 print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
 
 
-def run(body: str, first: str = "os._exit(os.waitstatus_to_exitcode(os.wait()[1]))") -> str:
+def run(body: str, first: str = "") -> str:
     root = str(Path(__file__).parent.parent.parent)
     code = CHILD.format(root=root, body=body, first=first)
     argv = [sys.executable, "-I", "-c", code]
@@ -63,4 +64,12 @@ def test_two_runs_share_no_file_and_no_memory() -> None:
 def test_when_the_first_process_ends_the_kernel_kills_the_rest() -> None:
     need("bwrap")
     body = "os.setsid(); os.fork(); os.fork(); time.sleep(60)"
-    assert run(body, first="time.sleep(0.2); os._exit(3)") == "3"
+    assert run(body, first=", as_first=lambda worker: time.sleep(0.2) or 3 << 8") == "3"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [("os._exit(139)", "139"), ("os.kill(os.getpid(), 11)", "-11")]
+)
+def test_a_signal_is_told_from_an_exit_code(body: str, code: str) -> None:
+    need("bwrap")
+    assert run(body) == code

@@ -1,0 +1,143 @@
+"""What a guest stands on: its level, its folders and users, and the command that starts it there."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from djsci.isolation import bwrap, landlock, users
+from djsci.isolation import process as bare
+from djsci.isolation.limits import Limits
+
+from . import bundle, tree
+
+BACKEND = "module://matplotlib_inline.backend_inline"
+BOOT = (
+    "import json, sys; sys.path[:0] = json.loads(sys.argv[1]); "
+    "from djsci.isolation.levels import LEVELS; from djsci.guest.{} import main; "
+    "main(LEVELS[sys.argv[2]])"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """A Django project that a guest has: for trusted versions only."""
+
+    environment: Mapping[str, str]
+    paths: Sequence[str]
+    folder: str
+    set_up: str = "djsci.project:set_up"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """Guests of one kind have one; each kind has a fork server of its own."""
+
+    isolation: str = "process"
+    project: Project | None = None
+    pids: int = Limits().pids
+    uids: tuple[int, int] = users.RANGE
+
+    @property
+    def has_own_root(self) -> bool:
+        """Whether a run's folder is in memory of its own, not on this host's disk."""
+        return self.isolation == "bwrap"
+
+    def limits(self) -> Limits:
+        return Limits(pids=self.pids)
+
+    def hidden(self) -> list[str]:
+        """Folders that no run imports from."""
+        return [] if self.project else bundle.hidden()
+
+    def start(
+        self,
+        module: str,
+        *,
+        folder: Path,
+        kept: int,
+        options: Mapping[str, Any],
+        mark: str,
+        uid: int | None = None,
+        work: Path | None = None,
+        **popen: Any,
+    ) -> "subprocess.Popen[bytes]":
+        """Start a program of the guest. Called in the engine's own long-lived thread.
+
+        `kept` is its socket. A `forkserver` lets its children enter the level; any other program is
+        walled in from its start, as `uid` where the server is root, and writes to `work`.
+        """
+        paths = list(self.project.paths) if self.project else [str(folder / "guest.zip")]
+        argv = [sys.executable, "-I", "-c", BOOT.format(module), json.dumps(paths)]
+        argv += [self.isolation, str(kept), json.dumps(dict(options))]
+        given = self.project.environment if self.project else bare.environment(folder)
+        environment = {**given, "MPLBACKEND": BACKEND, tree.MARK: mark}
+        is_walled = self.isolation != "process" and module != "forkserver"
+        if self.has_own_root or is_walled:
+            home = "/tmp" if self.has_own_root else str(work)  # noqa: S108
+            environment |= {"MPLCONFIGDIR": f"{home}/.matplotlib", "IPYTHONDIR": f"{home}/.ipython"}
+        wrapped = self._walled if is_walled else self._forking
+        return subprocess.Popen(  # noqa: S603 - our own program
+            wrapped(argv, environment, folder, work or folder, [kept], uid),
+            cwd=self.project.folder if self.project else work or folder,
+            env=environment,
+            pass_fds=[kept],
+            stdin=subprocess.DEVNULL,
+            **bare.START,
+            **popen,
+        )
+
+    def _forking(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        _: Path,
+        keep: Sequence[int],
+        uid: int | None,
+    ) -> list[str]:
+        if self.isolation == "bwrap":
+            return bwrap.command(
+                argv,
+                environment=environment,
+                limits=self.limits(),
+                readable=[str(folder / "guest.zip")],
+                uid=uid,
+                keep=keep,
+                may_nest=True,
+            )
+        if self.isolation == "landlock" and uid is not None:
+            return landlock.reached(argv, [str(folder)], uid=uid, keep=keep)
+        return bare.command(argv)
+
+    def _walled(
+        self,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        work: Path,
+        keep: Sequence[int],
+        uid: int | None,
+    ) -> list[str]:
+        readable, limits = [str(folder / "guest.zip")], self.limits()
+        if self.isolation == "bwrap":
+            return bwrap.command(
+                argv, environment=environment, limits=limits, readable=readable, uid=uid, keep=keep
+            )
+        if self.isolation == "landlock":
+            return landlock.command(
+                argv, limits=limits, folder=str(work), readable=readable, uid=uid, keep=keep
+            )
+        return bare.command(argv)
+
+
+def make_folder(path: Path, uid: int | None) -> Path:
+    """A run's own folder, for a user of its own where it has one."""
+    path.mkdir(mode=0o700)
+    if uid is not None:
+        os.chown(path, uid, uid)
+    return path

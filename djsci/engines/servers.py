@@ -1,0 +1,173 @@
+"""The supervisor's half of the fork server: it is started, watched and asked for workers."""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from djsci.guest import frames
+
+from . import tree
+from .ground import Ground
+from .workers import START, StartFailed, Worker
+
+ENDING = 2.0  # seconds that the server gets to kill what is below it
+
+
+class Refused(StartFailed):
+    """A library of the preload starts threads; its name."""
+
+
+class ForkServer:
+    """One fork server and the workers that it has forked."""
+
+    def __init__(
+        self, ground: Ground, *, folder: Path, aside: ThreadPoolExecutor, uid: int | None
+    ) -> None:
+        self.ground = ground
+        self.folder = folder
+        self.uid = uid
+        self.mark = secrets.token_hex(8)
+        self.workers: dict[int, Worker] = {}
+        self.is_alive = False
+        self.started = 0.0
+        self.process: subprocess.Popen[bytes] | None = None
+        self._numbers = itertools.count(1)
+        self._aside = aside
+        self._control: socket.socket | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._burial: asyncio.Task[None] | None = None
+
+    async def start(self, preload: Sequence[str]) -> None:
+        """Raises `StartFailed`, and `Refused` with the library's name."""
+        self._control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def start() -> "subprocess.Popen[bytes]":
+            return self.ground.start(
+                "forkserver",
+                folder=self.folder,
+                kept=far.fileno(),
+                options={"preload": list(preload)},
+                mark=self.mark,
+                uid=self.uid,
+            )
+
+        try:
+            self.process = await self._loop.run_in_executor(self._aside, start)
+        except OSError as error:
+            raise StartFailed(str(error)) from error
+        finally:
+            far.close()
+        self.started = self._loop.time()
+        self._control.setblocking(False)
+        self._loop.add_reader(self._control, self._hear)
+        async with asyncio.timeout(START):
+            await self._ready
+        self.is_alive = True
+
+    async def fork(self, folder: Path | None, *, uid: int | None = None) -> Worker:
+        """A new worker that has said hello. Raises `StartFailed`."""
+        if self._control is None or not self.is_alive:
+            raise StartFailed("the fork server is gone")
+        number = next(self._numbers)
+        worker = self.workers[number] = Worker(folder, uid=uid)
+        worker.abort = lambda: self._say({"type": "kill", "id": number})
+        request = {
+            "type": "fork",
+            "id": number,
+            "folder": str(folder or ""),
+            "uid": uid,
+            "limits": self.ground.limits()._asdict(),
+            "readable": [str(self.folder / "guest.zip")],
+        }
+        try:
+            self._say(request, *worker.ends)
+            worker.close_ends()
+            await worker.hello()
+        except BaseException as error:
+            worker.kill()
+            worker.close()
+            if isinstance(error, (OSError, TimeoutError, frames.BadFrame)):
+                raise StartFailed(str(error) or type(error).__name__) from error
+            raise
+        return worker
+
+    def _say(self, values: dict[str, Any], *descriptors: int) -> None:
+        if self._control is not None:
+            with contextlib.suppress(BrokenPipeError, ConnectionError):
+                [packet] = frames.message(values)
+                socket.send_fds(self._control, [packet], descriptors)
+
+    def _hear(self) -> None:
+        """Take what the server says; its silence for ever ends everything that it had."""
+        while self._control is not None:
+            try:
+                data = self._control.recv(frames.MOST)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._bury()
+                return
+            self._on_message(json.loads(frames.parse(data)[1]))
+
+    def _on_message(self, said: dict[str, Any]) -> None:
+        match said["type"]:
+            case "ready":
+                self._ready.set_result(None)
+            case "refused":
+                self._ready.set_exception(Refused(said["name"]))
+            case "exited":
+                self.workers.pop(said["id"]).ended(said["code"], is_gone=said["gone"])
+
+    def _bury(self) -> None:
+        """No more is forked: the server is gone, or goes now, and its workers with it."""
+        self.is_alive = False
+        if self._control is not None:
+            self._loop.remove_reader(self._control)
+            self._control.close()
+            self._control = None
+        if not self._ready.done():
+            self._ready.set_exception(StartFailed("the fork server ended before it was ready"))
+        self._ready.cancelled() or self._ready.exception()
+        if self._burial is None:
+            self._burial = self._loop.create_task(self._end_all())
+
+    async def _end_all(self) -> None:
+        for worker in self.workers.values():
+            worker.kill()
+        is_gone = await self._loop.run_in_executor(self._aside, self._until_gone)
+        for worker in self.workers.values():
+            worker.ended(None, is_gone=is_gone)
+        self.workers.clear()
+
+    def _until_gone(self) -> bool:
+        if self.process is None:
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(ENDING)  # it kills everything, then itself
+        is_gone = tree.kill(self.process.pid, self.mark)
+        self.process.wait()
+        return is_gone
+
+    async def close(self) -> None:
+        """End the server and all its workers; return when nothing of them is left."""
+        self._bury()
+        if self._burial is not None:
+            await asyncio.shield(self._burial)
+
+
+def remove(folder: Path | None) -> None:
+    """Remove a run's folder, whatever it left there."""
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
