@@ -12,6 +12,7 @@ from django.urls import Resolver404, resolve
 from django.views.static import serve
 
 from djsci.access import addresses, origins
+from djsci.isolation import probe
 
 from . import conf, options
 
@@ -25,7 +26,6 @@ _MAPPINGS = ("ENGINES", "CONNECTIONS", "ENVIRONMENTS", "POOL", "RETENTION")
 _LISTS = ("QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
 _TEXTS = ("ISOLATION", "DISPATCHER", "STORAGE")
 _DISPATCHERS = ("local",)
-_LOOPBACK = re.compile(r"(?:[\w.-]*\.)?localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 _IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 
@@ -45,6 +45,18 @@ def check_hosts(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     text = "ALLOWED_HOSTS takes every host: origins of sockets and links cannot be told apart."
     return [Error(text, hint="Name the site's hosts.", id="djsci.E009")]
+
+
+@register("djsci", Tags.security, deploy=True)
+def check_walls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Of a deployment only: canaries are run, which takes seconds."""
+    level = conf.get("ISOLATION")
+    levels = ("bwrap", "landlock") if level == "auto" else (level,)
+    reasons = [reason for name in levels if (reason := probe.probe(name))]
+    if len(reasons) < len(levels):
+        return []
+    text = f"DJSCI['ISOLATION'] is {level!r}, which does not hold here; every run is refused."
+    return [Error(text, hint=" ".join(reasons), id="djsci.E014")]
 
 
 def _keys() -> Iterator[CheckMessage]:
@@ -114,15 +126,21 @@ def _engines() -> Iterator[CheckMessage]:
 
 
 def _isolation() -> Iterator[CheckMessage]:
+    """What can be seen at once; whether a level really holds is tried by `--deploy` and doctor."""
     level = conf.get("ISOLATION")
     if level not in options.LEVELS:
         text = f"DJSCI['ISOLATION']: {level!r} is not available; every run is refused."
         yield Error(text, hint=f"One of {', '.join(options.LEVELS)}.", id="djsci.E007")
-    hosts = settings.ALLOWED_HOSTS or ["localhost"]
-    if level == "auto" and not all(_LOOPBACK.fullmatch(host) for host in hosts):
-        text = "DJSCI['ISOLATION'] is 'auto', which is 'process' here: no wall against hostile code"
-        hint = "Let only people upload whom you would let log in to the server."
-        yield Warning(f"{text}.", hint=hint, id="djsci.W001")
+    elif level != "auto" and (reason := probe.missing(level)):
+        text = f"DJSCI['ISOLATION'] is {level!r}, which cannot be had here; every run is refused."
+        yield Error(text, hint=reason, id="djsci.E013")
+    elif level == "process" and not conf.serves_this_machine_only():
+        text = "DJSCI['ISOLATION'] is 'process': there is no wall against hostile code."
+        hint = "Let only people upload whom you would let log in to the server, or choose 'auto'."
+        yield Warning(text, hint=hint, id="djsci.W001")
+    elif level == "auto" and (reason := probe.missing("bwrap")):
+        text = "DJSCI['ISOLATION'] is 'auto', and 'bwrap' cannot be had here."
+        yield Warning(text, hint=reason, id="djsci.W007")
 
 
 def _leases() -> Iterator[CheckMessage]:

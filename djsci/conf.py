@@ -1,6 +1,7 @@
 """The one setting, `DJSCI`: every key with its default, read when it is used."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,14 +9,15 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+_LOOPBACK = re.compile(r"(?:[\w.-]*\.)?localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 KIB = 1 << 10
 MIB = 1 << 20
 GIB = 1 << 30
 
 DEFAULTS: dict[str, Any] = {
-    "ENGINES": {"py": "kernel", "ipynb": "kernel"},  # which engine runs which kind of file
+    "ENGINES": {"py": "fork", "ipynb": "fork"},  # which engine runs which kind of file
     "ISOLATION": "auto",  # the least that user code is walled by
-    "UID_RANGE": None,  # (first, last) uid for walled workers when the server is root
+    "UID_RANGE": None,  # (first, last) uid of walled runs where the server is root; None: our own
     "CONNECTIONS": {},  # named hosts and secrets that a superuser may grant to a file
     "ENVIRONMENTS": {},  # named Python environments that a file may ask for
     "TIMEOUT": 300,  # seconds a run may take
@@ -82,6 +84,12 @@ def get(name: str) -> Any:
     if isinstance(default, dict) and default and isinstance(value, Mapping):
         return {**default, **value}
     return value
+
+
+def serves_this_machine_only() -> bool:
+    """Whether every host that the site answers to is this machine's loopback."""
+    hosts = settings.ALLOWED_HOSTS or ["localhost"]
+    return all(_LOOPBACK.fullmatch(host) for host in hosts)
 
 
 def running_slots() -> int:

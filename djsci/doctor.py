@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -18,7 +17,9 @@ from django.db.migrations.executor import MigrationExecutor
 from jupyter_client.kernelspec import KernelSpecManager
 
 from . import __version__, conf
+from .engines import registry
 from .engines.kernel import KernelEngine
+from .isolation import probe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +127,10 @@ def _layer() -> str:
 
 
 def _isolation() -> str:
-    root = hasattr(os, "geteuid") and os.geteuid() == 0
-    who = "root: give the server an account of its own" if root else "the server's own account"
-    folder = Path(settings.MEDIA_ROOT or ".").resolve()
-    return f"process: user code runs as {who} and can reach its files ({folder} included)"
+    """Each level's canaries are run, in a real wall."""
+    found = {name: probe.probe(name, seconds=0) for name in ("bwrap", probe.NESTED, "landlock")}
+    nested = found.pop(probe.NESTED)
+    if not found["bwrap"] and nested:
+        found["bwrap"] = f"holds, but runs are spawned, not forked: {nested}"
+    lines = "; ".join(f"{name}: {reason or 'holds'}" for name, reason in found.items())
+    return f"runs are walled by {registry.level()!r} ({lines})"

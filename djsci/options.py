@@ -13,7 +13,7 @@ from . import conf
 from .models import PrivateFile
 
 ENGINES = ("auto", "fork", "kernel", "thread")
-LEVELS = ("auto", "process")
+LEVELS = ("auto", "process", "landlock", "bwrap")
 INSTANCES = ("fresh",)
 OUTPUTS = ("static", "interactive")
 MOST_RETRIES = 10

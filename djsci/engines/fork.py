@@ -191,5 +191,13 @@ class SpawnEngine(ForkEngine):
     name: ClassVar[str] = "spawn"
     spawns: ClassVar[bool] = True
 
-    def __init__(self, *, size: int = 0, root: str | None = None, isolation: str = "process"):
-        super().__init__(size=size, root=root, isolation=isolation)
+    def __init__(
+        self,
+        *,
+        size: int = 0,
+        root: str | None = None,
+        isolation: str = "process",
+        pids: int = Bounds().pids,
+        uids: tuple[int, int] = users.RANGE,
+    ) -> None:
+        super().__init__(size=size, root=root, isolation=isolation, pids=pids, uids=uids)

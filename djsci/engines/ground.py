@@ -1,4 +1,4 @@
-"""What a guest stands on: its level, its folders and users, and the command that starts it there."""
+"""What a guest stands on: its level, its users, and the command that starts it there."""
 
 import json
 import os

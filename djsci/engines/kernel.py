@@ -13,11 +13,13 @@ from djsci.core.errors import IsolationUnavailable, SourceInvalid
 from djsci.core.events import End, Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
-from djsci.isolation import probe
+from djsci.isolation import probe, users
+from djsci.isolation.limits import Limits as Bounds
 
 from . import tree
 from .base import Engine, Limits, Stop
 from .execution import Execution
+from .ground import Ground
 from .pool import NATIVE, Pool
 from .provisioner import StartFailed, Unit
 
@@ -38,20 +40,20 @@ class KernelEngine(Engine):
         preload: Sequence[str] = (),
         root: str | None = None,
         isolation: str = "process",
+        pids: int = Bounds().pids,
+        uids: tuple[int, int] = users.RANGE,
     ) -> None:
-        self.pool = Pool(
-            size=size, recycle=recycle, preload=preload, root=root, isolation=isolation
-        )
+        ground = Ground(isolation=isolation, pids=pids, uids=uids)
+        self.pool = Pool(size=size, recycle=recycle, preload=preload, root=root, ground=ground)
         self._running: set[Execution] = set()
         self._watch: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Raises `IsolationUnavailable` when the level does not hold here."""
-        if self.pool.isolation != "process":
-            reason = await asyncio.to_thread(probe.probe, self.pool.isolation)
-            if reason is not None:
-                logger.error("No run starts: %s", reason)
-                raise IsolationUnavailable
+        reason = await asyncio.to_thread(probe.probe, self.pool.ground.isolation)
+        if reason is not None:
+            logger.error("No run starts: %s", reason)
+            raise IsolationUnavailable
         self.pool.open()
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from zmq.constants import SocketOption
 
 from . import folders
 from .bundle import write_guest
+from .ground import Ground
 from .provisioner import StartFailed, Unit, make_folder
 
 logger = logging.getLogger(__name__)
@@ -39,9 +40,9 @@ class Pool:
         recycle: float,
         preload: Sequence[str],
         root: str | None,
-        isolation: str = "process",
+        ground: Ground = Ground(),  # noqa: B008 - immutable
     ) -> None:
-        self.isolation = isolation
+        self.ground = ground
         self.size = size
         self.recycle = recycle
         self.preload = tuple(preload)
@@ -133,7 +134,7 @@ class Pool:
                 kernelspec=kernelspec,
                 folder=folder,
                 context=self._context,
-                isolation=self.isolation,
+                ground=self.ground,
             )
             self._starting.add(unit)
             try:

@@ -25,6 +25,7 @@ from zmq.error import ZMQError
 from djsci.isolation import process as isolation
 
 from . import folders, tree
+from .ground import Ground
 from .wall import Wall
 
 FRONT = Path(__file__).with_name("front.py")
@@ -96,11 +97,11 @@ class Unit:
         kernelspec: str,
         folder: Path,
         context: zmq.asyncio.Context,
-        isolation: str = "process",
+        ground: Ground = Ground(),  # noqa: B008 - immutable
     ) -> None:
         self.kernelspec = kernelspec
         self.folder = folder
-        self.wall = Wall(isolation, folder)
+        self.wall = Wall(ground, folder)
         self.mark = secrets.token_hex(8)
         self.pid = 0  # of the process that we started
         self.kernel_pid = 0  # of its child, where our front is between

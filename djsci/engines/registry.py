@@ -1,90 +1,174 @@
 """Which engine runs a version, and this process's engines: the one engine module with Django."""
 
 import asyncio
+import os
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypedDict
 
+from django.conf import settings
 from django.db import close_old_connections
 
 from djsci import conf
 from djsci.core.errors import IsolationUnavailable, SourceInvalid
 from djsci.core.sources import Source
+from djsci.isolation import probe, users
 from djsci.models import PrivateFile, Version
 
 from .base import Engine
-from .fork import ForkEngine
+from .fork import ForkEngine, SpawnEngine
+from .ground import Project
 from .kernel import KernelEngine
 from .thread import ThreadEngine
 
-_MAKERS: dict[str, Callable[[], Engine]] = {
-    "fork": lambda: ForkEngine(
-        size=conf.get("POOL")["size"],
-        recycle=conf.get("POOL")["recycle"],
-        preload=conf.get("POOL")["preload"] or (),
-    ),
-    "kernel": lambda: KernelEngine(
-        size=conf.get("POOL")["size"],
-        recycle=conf.get("POOL")["recycle"],
-        preload=conf.get("POOL")["preload"] or (),
-    ),
-    "thread": lambda: ThreadEngine(
-        conf.get("THREADS"), before=close_old_connections, after=close_old_connections
-    ),
-}
+BARE = "There is no wall around this run: it has the rights of the server's account."
 
 
-def choose(file: PrivateFile, version: Version, source: Source) -> tuple[str, str]:
-    """The engine and the isolation level for a version of a file.
+class Bounds(TypedDict):
+    """What the site's settings say of every walled run."""
 
-    `thread` is only for a version that a superuser trusts; a file that asks for it and is not
-    trusted runs in a process of its own. Raises `IsolationUnavailable`, and `SourceInvalid` for a
-    kernel that is not installed.
+    pids: int
+    uids: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """How a version runs. Each choice has an engine of its own."""
+
+    engine: str
+    isolation: str
+    is_trusted: bool = False
+
+    @property
+    def warning(self) -> str | None:
+        """What each run is told where `auto` found no wall."""
+        is_bare = self.isolation == "process" and not self.is_trusted
+        return BARE if is_bare and conf.get("ISOLATION") == "auto" else None
+
+
+def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
+    """How a version of a file runs now.
+
+    A version that a superuser trusts has the project's Django, in a process of its own at level
+    `process`, or in a thread of the server where the file asks for that too. Raises
+    `IsolationUnavailable`, and `SourceInvalid` for a kernel that is not installed.
     """
-    isolation = _isolation(file)
     wanted = file.settings.get("engine", "auto")
-    if wanted == "thread" and file.trusted_version_id == version.pk:
-        return "thread", isolation
+    is_trusted = file.trusted_version_id == version.pk
+    if wanted == "thread" and is_trusted:
+        return Choice(engine="thread", isolation="process", is_trusted=True)
     if source.language != "python" and source.kernel not in KernelEngine.kernelspecs():
         raise SourceInvalid(f"The notebook's kernel {source.kernel!r} is not installed here.")
-    if wanted == "kernel" or source.needs_kernel or source.language != "python":
-        return "kernel", isolation
-    if wanted == "fork":
-        return "fork", isolation
-    return _configured(source.kind), isolation
+    name = wanted if wanted in ("fork", "kernel") else _configured(source.kind)
+    if source.needs_kernel or source.language != "python":
+        name = "kernel"
+    if is_trusted and name == "fork":
+        return Choice(engine="fork", isolation="process", is_trusted=True)
+    return Choice(engine=name, isolation=level(file.settings.get("isolation", "auto")))
+
+
+def level(wanted: str = "auto") -> str:
+    """The isolation level of this site, or the higher one that a file wants.
+
+    A level that does not hold here is refused (`IsolationUnavailable`), never lowered. `auto` ends
+    at `process` only where nobody but this machine is served, in debug mode.
+    """
+    site = conf.get("ISOLATION")
+    if site == "auto":
+        site = next((name for name in ("bwrap", "landlock") if not probe.probe(name)), "")
+        if not site and settings.DEBUG and conf.serves_this_machine_only():
+            site = "process"
+    names = [name for name in probe.LEVELS if name in (site, wanted)]
+    if site not in probe.LEVELS or wanted not in (*probe.LEVELS, "auto") or probe.probe(names[-1]):
+        raise IsolationUnavailable
+    return names[-1]
 
 
 def _configured(kind: str) -> str:
     """The engine that the site runs this kind of file in; never `thread`, which a file asks for."""
     name = conf.get("ENGINES").get(kind, "kernel")
-    return name if name in _MAKERS and name != "thread" else "kernel"
+    return name if name in ("fork", "kernel") else "kernel"
 
 
-def _isolation(file: PrivateFile) -> str:
-    for wanted in (conf.get("ISOLATION"), file.settings.get("isolation", "auto")):
-        if wanted not in ("auto", "process"):
-            raise IsolationUnavailable(f"Isolation {wanted!r} is not available on this server.")
-    return "process"
+def _fork(choice: Choice) -> Engine:
+    pool = conf.get("POOL")
+    if pool["preload"] is None and not choice.is_trusted:
+        return SpawnEngine(size=pool["size"], isolation=choice.isolation, **_bounds())
+    return ForkEngine(
+        size=pool["size"],
+        recycle=pool["recycle"],
+        preload=pool["preload"] or (),
+        isolation=choice.isolation,
+        project=_project() if choice.is_trusted else None,
+        **_bounds(),
+    )
+
+
+def _kernel(choice: Choice) -> Engine:
+    pool = conf.get("POOL")
+    return KernelEngine(
+        size=pool["size"],
+        recycle=pool["recycle"],
+        preload=pool["preload"] or (),
+        isolation=choice.isolation,
+        **_bounds(),
+    )
+
+
+def _thread(_: Choice) -> Engine:
+    return ThreadEngine(
+        conf.get("THREADS"), before=close_old_connections, after=close_old_connections
+    )
+
+
+_MAKERS: dict[str, Callable[[Choice], Engine]] = {
+    "fork": _fork,
+    "kernel": _kernel,
+    "thread": _thread,
+}
+
+
+def _bounds() -> Bounds:
+    first, last = conf.get("UID_RANGE") or users.RANGE
+    return {"pids": conf.get("PIDS_LIMIT"), "uids": (first, last)}
+
+
+def _project() -> Project:
+    module = getattr(settings, "SETTINGS_MODULE", None)
+    if not module:
+        raise IsolationUnavailable("Trusted versions need a settings module, as manage.py has one.")
+    folder = os.getcwd()
+    return Project(
+        environment={**os.environ, "DJANGO_SETTINGS_MODULE": module},
+        paths=[path or folder for path in sys.path],
+        folder=folder,
+    )
 
 
 class Engines:
     """The engines of one executor, opened when first used."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Engine] = {}
+        self._open: dict[Choice, Engine] = {}
         self._opening = asyncio.Lock()
 
-    async def get(self, name: str) -> Engine:
-        """The engine of this name, ready."""
+    async def get(self, choice: Choice) -> Engine:
+        """The engine for this choice, ready. Raises `IsolationUnavailable`."""
+        if choice.engine == "thread":
+            choice = replace(choice, isolation="process")
         async with self._opening:
-            if name not in self._open:
-                engine = _MAKERS[name]()
+            if choice not in self._open:
+                engine = _MAKERS[choice.engine](choice)
                 await engine.open()
-                self._open[name] = engine
-            return self._open[name]
+                self._open[choice] = engine
+            return self._open[choice]
 
     async def warm(self) -> None:
         """Make the site's own engines ready before the first run asks for them."""
+        isolation = await asyncio.to_thread(level)
         for name in sorted({_configured(kind) for kind in conf.get("ENGINES")}):
-            await self.get(name)
+            await self.get(Choice(engine=name, isolation=isolation))
 
     async def close(self) -> None:
         """Close all that were opened."""

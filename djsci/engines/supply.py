@@ -129,7 +129,7 @@ class Supply:
     async def start_worker(self) -> Worker:
         """A worker that is ready. Raises `StartFailed`."""
         self.open()
-        server = None if self.spawns else await self._serving()
+        server = None if self.spawns else await self._server_or_none()
         folder, uid, held = self._place(has_server=server is not None)
         try:
             if server is not None:
@@ -181,6 +181,14 @@ class Supply:
             preload=preload,
             aside=self._aside,
         )
+
+    async def _server_or_none(self) -> ForkServer | None:
+        try:
+            return await self._serving()
+        except Refused:
+            logger.warning("The project starts threads as it is set up: its runs are spawned.")
+            self.spawns = True
+            return None
 
     async def _serving(self) -> ForkServer:
         """The fork server, started where there is none, renewed where it is old."""

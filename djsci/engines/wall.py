@@ -9,17 +9,18 @@ from pathlib import Path
 
 from djsci.isolation import bwrap, landlock, users
 from djsci.isolation import process as bare
-from djsci.isolation.limits import Limits
+
+from .ground import Ground
 
 PROGRAMS = tuple(str(Path(__file__).with_name(name)) for name in ("front.py", "launch.py"))
-LIMITS = Limits()
 
 
 class Wall:
     """One kernel's wall at a level; at `process` there is none."""
 
-    def __init__(self, level: str, folder: Path) -> None:
-        self.level = level
+    def __init__(self, ground: Ground, folder: Path) -> None:
+        self.ground = ground
+        self.level = ground.isolation
         self.folder = folder
         self.uid: int | None = None
         self._held: socket.socket | None = None
@@ -34,7 +35,7 @@ class Wall:
         names = ("work", "home") if self.level == "process" else ("work", "home", "s", "c")
         for name in names:
             (self.folder / name).mkdir(mode=0o700, parents=True)
-        if self.level != "process" and (taken := users.take()) is not None:
+        if self.level != "process" and (taken := users.take(self.ground.uids)) is not None:
             self.uid, self._held = taken
             for name in names:
                 os.chown(self.folder / name, self.uid, self.uid)
@@ -64,14 +65,14 @@ class Wall:
             return bwrap.command(
                 argv,
                 environment=environment,
-                limits=LIMITS,
+                limits=self.ground.limits(),
                 readable=readable,
                 sockets=str(self.sockets),
                 uid=self.uid,
             )
         return landlock.command(
             argv,
-            limits=LIMITS,
+            limits=self.ground.limits(),
             folder=str(self.folder / "home"),
             writable=[str(self.folder / "work")],
             readable=readable,

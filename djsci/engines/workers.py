@@ -111,7 +111,7 @@ class Worker:
     async def _heard(self) -> None:
         loop = asyncio.get_running_loop()
         waiting: asyncio.Future[None] = loop.create_future()
-        loop.add_reader(self.sock, lambda: waiting.done() or waiting.set_result(None))
+        loop.add_reader(self.sock, _set, waiting)
         try:
             await waiting
         finally:
@@ -134,6 +134,11 @@ class Worker:
                 if descriptor is not None:
                     os.close(descriptor)
             self._pidfd = None
+
+
+def _set(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
 
 
 def readable(*descriptors: int) -> list[int]:

@@ -51,6 +51,21 @@ def drop(command: Sequence[str], *option: str) -> list[str]:
     raise ValueError(option)
 
 
+def missing(level: str) -> str | None:
+    """Why `level` cannot be had here, as far as it can be seen without running anything in it."""
+    if level == "process":
+        return None
+    if level not in (*LEVELS, NESTED):
+        return f"There is no level {level!r}."
+    reason = landlock.missing(has_own_uid=os.geteuid() == 0)
+    if level != "landlock" and not reason:
+        try:
+            bwrap.find()
+        except (OSError, subprocess.SubprocessError) as error:
+            return f"The level {level} cannot be had: {error}"
+    return reason
+
+
 def probe(level: str, *, seconds: float = HOURLY) -> str | None:
     """None when `level` holds here, else why not and what to do. Asked anew after `seconds`."""
     with _lock:
@@ -61,21 +76,17 @@ def probe(level: str, *, seconds: float = HOURLY) -> str | None:
 
 
 def _probe(level: str) -> str | None:
-    if level == "process":
-        return None
-    if level not in (*LEVELS, NESTED):
-        return f"There is no level {level!r}."
+    if level == "process" or (reason := missing(level)):
+        return None if level == "process" else reason
     try:
-        reason = landlock.missing(has_own_uid=os.geteuid() == 0)
-        if level != "landlock" and not reason:
-            bwrap.find()
-        red = [] if reason else run(level)
+        red = run(level)
         if level == "bwrap" and not red:
             red = bare(level)
-        red = red or ([] if reason or ends_with_parent(level) else ["it outlives its server"])
+        if not red and not ends_with_parent(level):
+            red = ["it outlives its server"]
     except (OSError, subprocess.SubprocessError) as error:
         return f"The level {level} cannot be had: {error}"
-    return reason or (f"The level {level} does not hold: {'; '.join(red)}." if red else None)
+    return f"The level {level} does not hold: {'; '.join(red)}." if red else None
 
 
 def run(level: str, *, change: Change = _as_it_is) -> list[str]:

@@ -83,15 +83,15 @@ async def start(
             checked, user=_user(caller), path=f"/djsci/call/{file_id}/"
         )
     request = replace(request, parameters=checked, user=_user(caller))
-    engine, isolation = await in_files(registry.choose, file, version, source)
+    choice = await in_files(registry.choose, file, version, source)
     text = dumps(request.to_dict())
     call = Call(
         file=file,
         version=version,
         caller=caller,
         trigger=trigger,
-        engine=engine,
-        isolation=isolation,
+        engine=choice.engine,
+        isolation=choice.isolation,
         parameters=checked,
         request=await _stored(text),
         key=key or None,

@@ -14,9 +14,11 @@ from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
 from djsci.core.errors import DjsciError
-from djsci.core.events import End, Event, Status
+from djsci.core.events import End, Event, Log, Status
+from djsci.core.sources import Source
+from djsci.engines import registry
 from djsci.engines.base import Limits, Stop
-from djsci.engines.registry import Engines
+from djsci.engines.registry import Choice, Engines
 from djsci.guest.requests import HandlerRequest
 from djsci.models import Run
 
@@ -96,7 +98,7 @@ async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recor
             return End(state="denied", elapsed=0.0, reason=refusal)
         source = await in_files(versions.source, run.version)
         request = await in_files(_request, run)
-        engine = await engines.get(run.engine)
+        engine = await engines.get(await _choose(run, source, recorder))
         limits = Limits(
             timeout=run.timeout,
             grace=conf.get("GRACE"),
@@ -117,6 +119,20 @@ async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recor
     elapsed = end.elapsed if end.elapsed is not None else time.monotonic() - began
     reason = execution.reason if end.state == "cancelled" and execution.reason else end.reason
     return End(state=end.state, elapsed=round(elapsed, 6), reason=reason, abandoned=end.abandoned)
+
+
+async def _choose(run: Run, source: Source, recorder: Recorder) -> Choice:
+    """How it runs by what holds now: trust may have been given or withdrawn since it was asked."""
+    choice = await in_files(registry.choose, run.file, run.version, source)
+    if (choice.engine, choice.isolation) != (run.engine, run.isolation):
+        await in_database(_note_choice, run.pk, choice)
+    if choice.warning:
+        await recorder.add(Log(level="warning", message=choice.warning))
+    return choice
+
+
+def _note_choice(run_id: str, choice: Choice) -> None:
+    Run.objects.filter(pk=run_id).update(engine=choice.engine, isolation=choice.isolation)
 
 
 def _may_start_again(run: Run, execution: Execution, end: End) -> bool:
