@@ -14,6 +14,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
 
 run: $(VENV)/.installed ## from a fresh clone to a seeded server on 127.0.0.1:8000; another port: PORT=
+	@sh .ci/bubblewrap
 	@$(PY) manage.py migrate --verbosity 0
 	@$(PY) -m asgi_project.demo --port '$(PORT)'
 	@exec $(PY) -m djsci up --port '$(PORT)'

@@ -1,5 +1,6 @@
 """Each system check speaks when its mistake is made, is silent otherwise, and is documented."""
 
+import os
 import re
 from pathlib import Path
 from types import ModuleType
@@ -11,7 +12,8 @@ from django.conf.urls.static import static
 from django.core import checks
 from django.test import override_settings
 
-from djsci.checks import check, check_hosts
+from djsci.checks import check, check_hosts, check_walls
+from djsci.isolation import probe
 
 ROOT = Path(__file__).parent.parent
 POSTGRES = {"default": {"ENGINE": "django.db.backends.postgresql", "CONN_MAX_AGE": 0}}
@@ -71,14 +73,14 @@ def test_the_checks_are_registered():
         ({"DJSCI": {"ALLOWED_ORIGINS": ["*"]}}, "djsci.E004"),
         ({"DJSCI": {"ENGINES": {"py": "thread"}}}, "djsci.E005"),
         ({"DJSCI": {"ENGINES": {"ipynb": "rocket"}}}, "djsci.E006"),
-        ({"DJSCI": {"ISOLATION": "bwrap"}}, "djsci.E007"),
+        ({"DJSCI": {"ISOLATION": "moat"}}, "djsci.E007"),
         ({"DJSCI": {"LEASE": 14.9, "HEARTBEAT": 5}}, "djsci.E008"),
-        ({"ALLOWED_HOSTS": ["127.0.0.1", "*"], "DJSCI": {"ISOLATION": "process"}}, "djsci.E009"),
+        ({"ALLOWED_HOSTS": ["127.0.0.1", "*"]}, "djsci.E009"),
         ({"DJSCI": {"DISPATCHER": "pigeons"}}, "djsci.E010"),
         ({"DJSCI": {"STORAGE": "attic"}}, "djsci.E011"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}}}, "djsci.E012"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": None}}}, "djsci.E012"),
-        ({"ALLOWED_HOSTS": ["example.test"]}, "djsci.W001"),
+        ({"ALLOWED_HOSTS": ["example.test"], "DJSCI": {"ISOLATION": "process"}}, "djsci.W001"),
         ({"CHANNEL_LAYERS": IN_MEMORY, "DATABASES": POSTGRES}, "djsci.W004"),
         (
             {
@@ -108,8 +110,9 @@ def test_sqlite_as_django_sets_it_up_is_warned_about(databases: Any):
     "settings",
     [
         {"DJSCI": {"LEASE": 15, "HEARTBEAT": 5}},
-        {"ALLOWED_HOSTS": ["example.test"], "DJSCI": {"ISOLATION": "process"}},
-        {"ALLOWED_HOSTS": ["*"], "DJSCI": {"ISOLATION": "process"}, "DEBUG": True},
+        {"ALLOWED_HOSTS": ["example.test"]},
+        {"ALLOWED_HOSTS": ["*"], "DEBUG": True},
+        {"DJSCI": {"ISOLATION": "process"}},
         {"ALLOWED_HOSTS": ["localhost", "127.0.0.1", "[::1]", "app.localhost", ".localhost"]},
         {"CHANNEL_LAYERS": IN_MEMORY},
         {"CHANNEL_LAYERS": IN_MEMORY, "DATABASES": POSTGRES, "DEBUG": True},
@@ -136,6 +139,40 @@ def test_serving_the_media_folder_is_warned_about(root: str | None, expected: se
         urls.urlpatterns = static("/media/", document_root=root or now.MEDIA_ROOT)  # type: ignore[attr-defined]
         with override_settings(ROOT_URLCONF=urls):
             assert ids() == expected
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [("bwrap", {"djsci.E013"}), ("auto", {"djsci.W007"}), ("process", set())],
+)
+def test_a_bubblewrap_that_is_none_is_named(
+    level: str, expected: set[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    fake(tmp_path, "echo 'wrapper of bubbles'", monkeypatch)
+    with override_settings(ALLOWED_HOSTS=["127.0.0.1"], DJSCI={"ISOLATION": level}):
+        assert ids() == expected
+
+
+def test_a_deployment_tries_whether_the_level_holds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """A bubblewrap that lets everything through."""
+    script = 'test "$1" = --version && echo bubblewrap 0.9.0 && exit; exit 1'
+    with override_settings(DJSCI={"ISOLATION": "process"}):
+        assert check_walls(None) == []
+    fake(tmp_path, script, monkeypatch)
+    monkeypatch.setattr(probe, "_known", {})
+    with override_settings(DJSCI={"ISOLATION": "bwrap"}):
+        [message] = check_walls(None)
+    assert (message.id, "bwrap" in str(message.hint)) == ("djsci.E014", True)
+
+
+def fake(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program `bwrap` before the real one."""
+    program = folder / "bwrap"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
 
 
 def test_every_check_is_documented_and_tried():

@@ -102,7 +102,7 @@ def test_the_doctor_says_what_works_and_what_does_not(tmp_path: Path):
     assert "BAD" not in after.stdout
     assert "journal wal, transactions IMMEDIATE" in after.stdout
     assert re.search(r"ok +kernels .*python3", after.stdout)
-    assert re.search(r"ok +isolation +process", after.stdout)
+    assert re.search(r"ok +isolation +runs are walled by", after.stdout)
 
 
 def test_the_doctor_does_not_believe_in_a_redis_that_is_not_there(tmp_path: Path):

@@ -177,10 +177,8 @@ class ForkEngine(Engine):
             await asyncio.sleep(WATCH)
             processes = await self.supply.aside(tree.snapshot)
             for run in loose:
-                pid, most = run.worker.pid, run.limits.memory
-                if tree.memory(pid, processes) <= most:
-                    continue
-                if await self.supply.aside(partial(tree.proportional, pid, processes)) > most:
+                look = partial(tree.is_over, run.worker.pid, processes, run.limits.memory)
+                if await self.supply.aside(look):
                     run.is_over_memory = True
                     run.worker.kill()
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 from typing import ClassVar
 
 from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
@@ -145,7 +146,8 @@ class KernelEngine(Engine):
             await asyncio.sleep(WATCH)
             processes = await self.pool.aside(tree.snapshot)
             for run in list(self._running):
-                if tree.memory(run.unit.pid, processes) > run.limits.memory:
+                look = partial(tree.is_over, run.unit.pid, processes, run.limits.memory)
+                if await self.pool.aside(look):
                     run.is_over_memory = True
                     run.unit.kill()
 

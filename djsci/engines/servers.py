@@ -61,17 +61,22 @@ class ForkServer:
                 uid=self.uid,
             )
 
+        starting = self._loop.run_in_executor(self._aside, start)
         try:
-            self.process = await self._loop.run_in_executor(self._aside, start)
+            self.process = await asyncio.shield(starting)
         except OSError as error:
             raise StartFailed(str(error)) from error
+        except asyncio.CancelledError:
+            await asyncio.wait({starting})
+            self.process = starting.result()
+            raise
         finally:
             far.close()
-        self.started = self._loop.time()
         self._control.setblocking(False)
         self._loop.add_reader(self._control, self._hear)
         async with asyncio.timeout(START):
             await self._ready
+        self.started = self._loop.time()
         self.is_alive = True
 
     async def fork(self, folder: Path | None, *, uid: int | None = None) -> Worker:
@@ -154,8 +159,9 @@ class ForkServer:
     def _until_gone(self) -> bool:
         if self.process is None:
             return True
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(ENDING)  # it kills everything, then itself
+        if self.started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(ENDING)  # it kills everything, then itself
         is_gone = tree.kill(self.process.pid, self.mark)
         self.process.wait()
         return is_gone

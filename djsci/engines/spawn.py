@@ -74,15 +74,19 @@ async def spawn(
             stderr=err,
         )
 
+    starting = asyncio.get_running_loop().run_in_executor(aside, start)
     try:
-        worker.process = await asyncio.get_running_loop().run_in_executor(aside, start)
+        await asyncio.wait({starting})
+        worker.process = starting.result()
         worker.watch(ground)
         worker.close_ends()
         await worker.hello()
     except BaseException as error:
+        if worker.process is None and starting.done() and not starting.exception():
+            worker.process = starting.result()
         if worker.process is not None:
             worker.process.kill()
-            await worker.code
+            await asyncio.wait({worker.code})
         worker.close()
         if isinstance(error, (OSError, TimeoutError, ValueError)):
             raise StartFailed(str(error) or type(error).__name__) from error

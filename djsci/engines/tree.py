@@ -79,6 +79,11 @@ def proportional(root: int, processes: Mapping[int, Process]) -> int:
     return total
 
 
+def is_over(root: int, processes: Mapping[int, Process], most: int) -> bool:
+    """Whether `root` and its descendants hold more than `most` bytes; exact, where it matters."""
+    return memory(root, processes) > most and proportional(root, processes) > most
+
+
 def family(root: int, processes: Mapping[int, Process]) -> set[int]:
     """`root` and its descendants, those that live."""
     children: dict[int, list[int]] = {}

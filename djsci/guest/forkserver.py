@@ -38,7 +38,8 @@ def main(level: Any) -> None:
     try:
         shell = prepare(options["preload"])
     except Refused as refused:
-        control.send(b"".join(frames.message({"type": "refused", "name": str(refused)})))
+        with contextlib.suppress(ConnectionError):
+            control.send(b"".join(frames.message({"type": "refused", "name": str(refused)})))
         return
     level.prepare()
     gc.collect()
@@ -104,8 +105,8 @@ class Server:
         """Until the other side is gone; then nothing is left."""
         self.selector.register(self.control, selectors.EVENT_READ)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        self._say({"type": "ready"})
         with contextlib.suppress(ConnectionError):
+            self._say({"type": "ready"})
             while self._turn():
                 pass
         processes.kill_children(but=set())

@@ -148,7 +148,11 @@ def ends_with_parent(level: str, *, change: Change = _as_it_is) -> bool:
         starter = [sys.executable, "-I", "-S", "-c", STARTER, *command]
         environment = {"PATH": os.defpath}
         with subprocess.Popen(  # noqa: S603
-            starter, stdout=subprocess.PIPE, cwd=f"{folder}/work", env=environment
+            starter,
+            stdout=subprocess.PIPE,
+            cwd=f"{folder}/work",
+            env=environment,
+            start_new_session=True,
         ) as started:
             if started.stdout is None or started.stdout.readline() != b"up\n":
                 started.kill()

@@ -274,8 +274,9 @@ async def test_who_lost_a_run_writes_no_end(make_file: MakeFile, caller: Caller)
 
 
 async def test_a_crashed_run_with_retries_starts_again_and_ends_once(
-    make_file: MakeFile, caller: Caller, tmp_path: Path
+    make_file: MakeFile, caller: Caller, tmp_path: Path, settings: Any
 ):
+    settings.DJSCI = {"ISOLATION": "process"}  # it leaves a file where the next start finds it
     code = f"""
 import os, pathlib
 def djsci_handler(request):

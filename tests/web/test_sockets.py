@@ -86,7 +86,7 @@ def seeded(site: live.Site) -> live.Seeded:
             "files": [
                 {"name": "talk", "settings": thread, **trusted, "access": "authenticated"},
                 {"name": "secret", "settings": thread, **trusted},
-                {"name": "walled", "settings": {"isolation": "bwrap"}, **trusted},
+                {"name": "walled", "settings": {"isolation": "moat"}, **trusted, "trusted": False},
             ],
         }
     )
