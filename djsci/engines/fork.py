@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 from typing import ClassVar
@@ -25,6 +24,7 @@ from .workers import StartFailed, Worker
 
 logger = logging.getLogger(__name__)
 WATCH = 0.2  # seconds between two looks at the memory
+REFILL = 0.1  # seconds after a worker is taken until the next one is forked, unless a run ends
 
 
 class ForkEngine(Engine):
@@ -144,8 +144,8 @@ class ForkEngine(Engine):
                 taking.cancel()
                 with contextlib.suppress(asyncio.CancelledError, StartFailed):
                     await self.supply.give_back(await taking)
-        if len(self._running) + 1 < (os.cpu_count() or 1):
-            self.supply.fill_up()
+        # Not now: forking would take the core that this run needs. A short run is over by then.
+        asyncio.get_running_loop().call_later(REFILL, self.supply.fill_up)
         return worker
 
     async def _release(self, run: Conversation) -> bool:

@@ -6,10 +6,10 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from djsci.isolation import limits as bounds
 from djsci.isolation import users
@@ -56,7 +56,7 @@ class Supply:
         self._aside: ThreadPoolExecutor | None = None
         self._starting = asyncio.Lock()
         self._refill: asyncio.Task[None] | None = None
-        self._burials: set[asyncio.Task[None]] = set()
+        self._burials: set[asyncio.Task[object]] = set()
 
     def open(self) -> None:
         """Make the folder and the thread that starts everything, and begin to fill."""
@@ -80,8 +80,10 @@ class Supply:
                 self._bury(server)
         self.server = None
         self._old.clear()
-        await asyncio.gather(*self._burials, *(self.give_back(worker) for worker in self.ready))
+        await asyncio.gather(*(self.give_back(worker) for worker in self.ready))
         self.ready.clear()
+        while self._burials:
+            await asyncio.gather(*self._burials, return_exceptions=True)
         folder, self.folder = self.folder, None
         if folder is not None:
             await self.aside(lambda: folders.remove(folder))
@@ -112,19 +114,23 @@ class Supply:
             async with asyncio.timeout(ENDING):
                 await asyncio.shield(worker.code)
         worker.close()
-        if worker.folder is not None or worker.group is not None:
-            await self.aside(lambda: self._clear(worker))
-        held = self._users.pop(worker, None)
-        if held is not None:
-            held.close()
+        self._later(self._clear(worker))
         self._bury_idle()
         return worker.code.done() and worker.is_gone
 
-    @staticmethod
-    def _clear(worker: Worker) -> None:
-        remove(worker.folder)
-        if worker.group is not None:
-            worker.is_gone = worker.group.close() and worker.is_gone
+    async def _clear(self, worker: Worker) -> None:
+        """Remove what a dead worker had; nobody waits for it."""
+
+        def clear() -> None:
+            remove(worker.folder)
+            if worker.group is not None:
+                worker.group.close()
+
+        if worker.folder is not None or worker.group is not None:
+            await self.aside(clear)
+        held = self._users.pop(worker, None)
+        if held is not None:
+            held.close()
 
     async def start_worker(self) -> Worker:
         """A worker that is ready. Raises `StartFailed`."""
@@ -255,13 +261,12 @@ class Supply:
             self._bury(server)
 
     def _bury(self, what: Worker | ForkServer) -> None:
-        async def end() -> None:
-            if isinstance(what, ForkServer):
-                await self._end_server(what)
-            else:
-                await self.give_back(what)
+        self._later(
+            self._end_server(what) if isinstance(what, ForkServer) else self.give_back(what)
+        )
 
-        task = asyncio.create_task(end())
+    def _later(self, work: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.create_task(work)
         self._burials.add(task)
         task.add_done_callback(self._burials.discard)
 

@@ -10,14 +10,15 @@ import selectors
 import shutil
 import signal
 import socket
+import struct
 import sys
 import time
 import traceback
 import types
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import frames, processes, worker
+from . import frames, processes, rehearsal, worker
 
 SETTLED = 0.5  # seconds in which a library's own short-lived thread may end
 
@@ -42,6 +43,7 @@ def main(level: Any) -> None:
             control.send(b"".join(frames.message({"type": "refused", "name": str(refused)})))
         return
     level.prepare()
+    rehearsal.in_server(shell, options["preload"])
     gc.collect()
     gc.freeze()
     Server(control, shell, level).serve()
@@ -91,6 +93,14 @@ def remove_folder() -> None:
         shutil.rmtree(os.getcwd(), ignore_errors=True)
 
 
+class Child(NamedTuple):
+    """A worker, or its run's first process, which writes the worker's status to `heard`."""
+
+    number: int
+    pidfd: int
+    heard: int
+
+
 class Server:
     """Forks a worker at each request and says how it ended. No run's data passes through it."""
 
@@ -98,7 +108,7 @@ class Server:
         self.control = control
         self.shell = shell
         self.level = level
-        self.workers: dict[int, tuple[int, int]] = {}  # pid -> (the worker's number, its pidfd)
+        self.workers: dict[int, Child] = {}  # by pid
         self.selector = selectors.DefaultSelector()
 
     def serve(self) -> None:
@@ -135,42 +145,47 @@ class Server:
 
     def _fork(self, request: dict[str, Any], descriptors: list[int]) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        heard, report = os.pipe() if self.level.has_init else (-1, -1)
+        pid = self.level.fork()
         if pid == 0:
             try:
                 self.selector.close()
                 self.control.detach()
-                worker.become(*descriptors)
-                folder = self.level(request)
+                kept = worker.become(*descriptors, *([report] if report >= 0 else []))
+                folder = self.level(request, report=kept)
                 processes.die_with(1 if self.level.has_init else parent)
                 worker.serve(self.shell, folder)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(1)
-        for descriptor in descriptors:
+        for descriptor in (*descriptors, *([report] if report >= 0 else [])):
             os.close(descriptor)
         pidfd = os.pidfd_open(pid)
-        self.workers[pid] = (request["id"], pidfd)
+        self.workers[pid] = Child(request["id"], pidfd, heard)
         self.selector.register(pidfd, selectors.EVENT_READ, pid)
 
     def _kill(self, number: int) -> None:
         """End a child that is not yet, or no longer, its owner's to end."""
-        for pid, (known, _) in self.workers.items():
-            if known == number:
+        for pid, child in self.workers.items():
+            if child.number == number:
                 os.kill(pid, signal.SIGKILL)
 
     def _end(self, pid: int) -> None:
         """A worker ended: what it left behind is ours now, and ends too."""
-        number, pidfd = self.workers.pop(pid)
-        self.selector.unregister(pidfd)
-        os.close(pidfd)
+        child = self.workers.pop(pid)
+        self.selector.unregister(child.pidfd)
+        os.close(child.pidfd)
         _, status, usage = os.wait4(pid, 0)
+        if child.heard >= 0:
+            said = os.read(child.heard, 4)
+            os.close(child.heard)
+            (status,) = struct.unpack("i", said) if said else (signal.SIGKILL,)
         is_gone = processes.kill_children(but=set(self.workers))
         self._say(
             {
                 "type": "exited",
-                "id": number,
+                "id": child.number,
                 "code": os.waitstatus_to_exitcode(status),
                 "gone": is_gone,
                 "cpu": usage.ru_utime + usage.ru_stime,

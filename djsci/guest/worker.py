@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import api, call, frames, processes, results
+from . import api, call, frames, processes, rehearsal, results
 from .output import Channel
 from .requests import HandlerRequest
 
@@ -26,20 +26,25 @@ LEFTOVERS = 1.0  # seconds that threads and tasks get after the handler has retu
 RUN = 3  # the descriptor of the run's socket
 
 
-def become(run: int, out: int, err: int) -> None:
-    """In the fork: nothing of the server's is kept open; a session and a group of its own."""
+def become(run: int, out: int, err: int, *more: int) -> int | None:
+    """In the fork: nothing of the server's is kept open; a session and a group of its own.
+
+    Returns the number that the first of `more`, which is kept too, has now.
+    """
     nothing = os.open(os.devnull, os.O_RDONLY)
-    # First out of the way of the numbers 0 to 3, then onto them.
-    moved = [os.dup2(fd, 100 + place) for place, fd in enumerate((nothing, out, err, run))]
+    kept = (nothing, out, err, run, *more)
+    # First out of the way of the numbers from 0 on, then onto them.
+    moved = [os.dup2(fd, 100 + place) for place, fd in enumerate(kept)]
     for place, descriptor in enumerate(moved):
         os.dup2(descriptor, place, inheritable=place < RUN)
-    os.closerange(RUN + 1, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    os.closerange(len(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     os.setsid()
     os.umask(0o022)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    return RUN + 1 if more else None
 
 
 def serve(shell: Any, folder: str) -> None:
@@ -53,6 +58,7 @@ def serve(shell: Any, folder: str) -> None:
     channel.install()
     _reseed()
     gc.enable()
+    rehearsal.rehearse(shell, Path(folder))
     channel.send({"type": "hello", "v": frames.VERSION, "pid": os.getpid()})
     head = _receive(channel.sock, Path(folder))
     Run(channel, shell, head, Path(folder)).play()

@@ -166,7 +166,7 @@ def nested(sizes: dict[str, int]) -> None:
     from djsci.isolation import nest
     from djsci.isolation.limits import Limits
 
-    child = os.fork()
+    child = nest.fork()
     if child == 0:
         nest.separate([nest.Folder(*item) for item in sizes.items()])
         os.setsid()

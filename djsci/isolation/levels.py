@@ -1,5 +1,6 @@
 """What a fork server's child does to wall itself in, by level. It runs inside the level's wall."""
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -13,16 +14,19 @@ class Level(NamedTuple):
 
     enter: Callable[..., str]
     prepare: Callable[[], object] = bytes  # what the children need not do each
-    has_init: bool = False  # the run has a first process of its own, which kills the rest
+    fork: Callable[[], int] = os.fork
+    has_init: bool = False  # the child becomes the run's first process, and reports how it ended
 
-    def __call__(self, request: Mapping[str, Any]) -> str:
+    def __call__(self, request: Mapping[str, Any], *, report: int | None = None) -> str:
         limits = Limits(**request["limits"])
-        folder, uid = request["folder"], request["uid"]
-        return self.enter(limits, folder, uid=uid, readable=request["readable"])
+        folder, uid, readable = request["folder"], request["uid"], request["readable"]
+        if self.has_init:
+            return self.enter(limits, folder, readable=readable, report=report)
+        return self.enter(limits, folder, uid=uid, readable=readable)
 
 
 LEVELS: Mapping[str, Level] = {
     "process": Level(process.enter),
     "landlock": Level(landlock.enter, partial(seccomp.program, has_network=False)),
-    "bwrap": Level(nest.enter, seccomp.program, has_init=True),
+    "bwrap": Level(nest.enter, seccomp.program, nest.fork, has_init=True),
 }

@@ -6,7 +6,6 @@ Called in a forked child with one thread, in a wall whose command was made with 
 import ctypes
 import fcntl
 import os
-import resource
 import signal
 import socket
 import struct
@@ -18,6 +17,10 @@ from .limits import Limits
 
 NEW_USER, NEW_PID, NEW_MOUNTS = 0x10000000, 0x20000000, 0x20000
 NEW_NETWORK, NEW_IPC, NEW_NAMES = 0x40000000, 0x8000000, 0x4000000
+SPACES = NEW_USER | NEW_PID | NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES
+CLONE = {"x86_64": 56, "aarch64": 220}
+STATUS = struct.Struct("i")  # a wait status
+NOBODY = 65534  # who everybody is inside bwrap
 NOSUID, NODEV, NOEXEC, RECURSIVE, PRIVATE = 2, 4, 8, 16384, 1 << 18
 PDEATHSIG, CAPBSET_DROP = 1, 24
 UP, GET_FLAGS, SET_FLAGS = 1, 0x8913, 0x8914
@@ -34,14 +37,37 @@ class Folder(NamedTuple):
     size: int
 
 
+def fork() -> int:
+    """As `os.fork`, but the child is the first process of namespaces of its own.
+
+    The system call itself, since Python has no name for it: legal where this is the only thread.
+    """
+    api = ctypes.PyDLL(None, use_errno=True)
+    number = CLONE[os.uname().machine]
+    api.PyOS_BeforeFork()
+    pid = int(api.syscall(number, SPACES | signal.SIGCHLD, 0, 0, 0, 0))
+    if pid == 0:
+        api.PyOS_AfterFork_Child()
+    else:
+        api.PyOS_AfterFork_Parent()
+    _check(min(pid, 0), "namespaces")
+    return pid
+
+
 def enter(
-    limits: Limits, folder: str, *, uid: int | None = None, readable: Sequence[str] = ()
+    limits: Limits,
+    folder: str,
+    *,
+    uid: int | None = None,
+    readable: Sequence[str] = (),
+    report: int | None = None,
+    owner: tuple[int, int] = (NOBODY, NOBODY),
 ) -> str:
-    """Go on as the run's worker, in a wall of its own; the two processes above it wait.
+    """After `fork`: go on as the run's worker; the first process waits for it.
 
     Returns the folder that the run works in; `folder` and `uid` are of levels without namespaces.
     """
-    separate([Folder(path, size) for path, size in SIZES.items()])
+    separate([Folder(path, size) for path, size in SIZES.items()], owner=owner, report=report)
     os.setsid()
     close(limits, writable=tuple(SIZES), readable=readable)
     return WORK
@@ -55,17 +81,21 @@ def wait_for(worker: int) -> int:
             return status
 
 
-def separate(folders: Sequence[Folder], *, as_first: Callable[[int], int] = wait_for) -> None:
-    """Take namespaces of our own and go on as the worker, the second process in them.
+def separate(
+    folders: Sequence[Folder],
+    *,
+    owner: tuple[int, int] = (NOBODY, NOBODY),
+    report: int | None = None,
+    as_first: Callable[[int], int] = wait_for,
+) -> None:
+    """After `fork`: furnish the namespaces, and go on as the worker, the second process in them.
 
     The first one is pid 1 of the run: when it ends, as soon as `as_first(worker)` has returned the
-    status to report, the kernel kills the rest. It stays outside the worker's Landlock domain.
-    Before both is the process that called: it ends as the worker does.
+    status that it writes to `report`, the kernel kills the rest. It stays outside the worker's
+    Landlock domain. `owner` are the user and the group of who called `fork`.
     """
     libc = ctypes.CDLL(None, use_errno=True)
-    uid, gid = os.getuid(), os.getgid()
-    spaces = NEW_USER | NEW_PID | NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES
-    _check(libc.unshare(spaces), "namespaces")
+    uid, gid = owner
     for name, text in (
         ("setgroups", "deny"),
         ("uid_map", f"{uid} {uid} 1"),
@@ -74,37 +104,19 @@ def separate(folders: Sequence[Folder], *, as_first: Callable[[int], int] = wait
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the change of user, which clears it
-    heard, report = os.pipe()
-    first = os.fork()
-    if first:
-        os.closerange(0, heard)
-        os.closerange(heard + 1, report + 1)
-        _end_like(first, heard)
-    os.close(heard)
-    libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _mounts(libc, folders)
     _loopback()
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")
     worker = os.fork()
-    if worker:
-        os.closerange(0, report)
-        os.write(report, struct.pack("i", as_first(worker)))
-        os._exit(0)
-    os.close(report)
-
-
-def _end_like(first: int, heard: int) -> None:
-    """Outside the new pid namespace: end as the worker did, once nothing of the run is left."""
-    said = os.read(heard, 4)
-    os.waitpid(first, 0)
-    (status,) = struct.unpack("i", said) if said else (signal.SIGKILL,)
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if number != signal.SIGKILL:
-            signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+    if worker == 0:
+        if report is not None:
+            os.close(report)
+        return
+    os.closerange(0, 1024 if report is None else report)
+    status = as_first(worker)
+    if report is not None:
+        os.write(report, STATUS.pack(status))
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 

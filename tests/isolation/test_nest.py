@@ -17,13 +17,15 @@ import os, sys, time
 sys.path.append({root!r})
 from djsci.isolation import nest
 from djsci.isolation.limits import Limits
-if os.fork() == 0:
+heard, report = os.pipe()
+if nest.fork() == 0:
     folders = [nest.Folder("/tmp", 1 << 20), nest.Folder("/workdir", 1 << 20)]
-    nest.separate(folders{first})
+    nest.separate(folders, report=report{first})
     nest.close(Limits(), writable=("/tmp", "/workdir"))
     {body}
     os._exit(0)
-print(os.waitstatus_to_exitcode(os.wait()[1]))
+os.wait()
+print(os.waitstatus_to_exitcode(nest.STATUS.unpack(os.read(heard, 4))[0]))
 """
 
 
