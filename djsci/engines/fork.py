@@ -112,8 +112,7 @@ class ForkEngine(Engine):
         )
         is_gone: bool | None = None
         try:
-            if worker.group is not None:
-                worker.group.set_memory(limits.memory)
+            worker.bound(memory=limits.memory)
             self._running.add(run)
             self._look_after()
             await run.outbox.put(events.Status(state="running"))
@@ -172,8 +171,8 @@ class ForkEngine(Engine):
             self._watch = asyncio.create_task(self._watch_memory())
 
     async def _watch_memory(self) -> None:
-        """Of runs that no control group bounds."""
-        while loose := [run for run in self._running if run.worker.group is None]:
+        """Of runs that no control group bounds as a whole."""
+        while loose := [run for run in self._running if not run.worker.is_bounded]:
             await asyncio.sleep(WATCH)
             processes = await self.supply.aside(tree.snapshot)
             for run in loose:

@@ -79,7 +79,9 @@ class ForkServer:
         self.started = self._loop.time()
         self.is_alive = True
 
-    async def fork(self, folder: Path | None, *, uid: int | None = None) -> Worker:
+    async def fork(
+        self, folder: Path | None, *, uid: int | None = None, waits: bool = False
+    ) -> Worker:
         """A new worker that has said hello. Raises `StartFailed`."""
         if self._control is None or not self.is_alive:
             raise StartFailed("the fork server is gone")
@@ -91,6 +93,7 @@ class ForkServer:
             "id": number,
             "folder": str(folder or ""),
             "uid": uid,
+            "rehearses": waits,
             "limits": self.ground.limits()._asdict(),
             "readable": [str(self.folder / "guest.zip")],
         }

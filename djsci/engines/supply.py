@@ -126,20 +126,22 @@ class Supply:
             if worker.group is not None:
                 worker.group.close()
 
-        if worker.folder is not None or worker.group is not None:
-            await self.aside(clear)
+        await self.aside(clear)
         held = self._users.pop(worker, None)
         if held is not None:
             held.close()
 
-    async def start_worker(self) -> Worker:
-        """A worker that is ready. Raises `StartFailed`."""
+    async def start_worker(self, *, waits: bool = False) -> Worker:
+        """A worker that is ready; one that `waits` for its run prepares more. Raises `StartFailed`.
+
+        Joining a control group takes the system long: who cannot wait is looked after meanwhile.
+        """
         self.open()
         server = None if self.spawns else await self._server_or_none()
         folder, uid, held = self._place(has_server=server is not None)
         try:
             if server is not None:
-                worker = await server.fork(folder, uid=uid)
+                worker = await server.fork(folder, uid=uid, waits=waits)
             else:
                 worker = await self._spawn(folder, uid)
         except BaseException:
@@ -149,7 +151,12 @@ class Supply:
             raise
         if held is not None:
             self._users[worker] = held
-        await self.aside(lambda: self._bound(worker))
+        bounding = self.aside(lambda: self._bound(worker))
+        if waits:
+            await bounding
+            worker.is_bounded = worker.group is not None
+        else:
+            self._later(bounding)
         return worker
 
     def _place(self, *, has_server: bool) -> tuple[Path | None, int | None, socket.socket | None]:
@@ -173,7 +180,7 @@ class Supply:
             except OSError:
                 group.close()
             else:
-                worker.group = group
+                worker.bound(group)
 
     async def _spawn(self, work: Path | None, uid: int | None) -> Worker:
         if self.folder is None or self._aside is None:
@@ -279,7 +286,7 @@ class Supply:
     async def _fill(self) -> None:
         while len(self.ready) < self.size and self.folder is not None:
             try:
-                self.ready.append(await self.start_worker())
+                self.ready.append(await self.start_worker(waits=True))
             except Exception as error:
                 logger.warning("A worker did not start: %s", error)
                 await asyncio.sleep(RETRY)

@@ -31,6 +31,8 @@ class Worker:
         self.uid = uid
         self.pid = 0  # ours, whatever it calls itself in a namespace
         self.group: Group | None = None
+        self.memory: int | None = None
+        self.is_bounded = False  # whether all that it starts is in the group
         self.is_gone = True  # whether everything that it left is dead, once it has exited
         self.code: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.sock, self._far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -44,6 +46,12 @@ class Worker:
         self.abort: Callable[[], None] = lambda: None  # ends it before it has said hello
         self.started = asyncio.get_running_loop().time()
         self._pidfd: int | None = None
+
+    def bound(self, group: Group | None = None, *, memory: int | None = None) -> None:
+        """It is in `group` now; its run may hold so many bytes. Either may be known first."""
+        self.group, self.memory = group or self.group, memory or self.memory
+        if self.group is not None and self.memory is not None:
+            self.group.set_memory(self.memory)
 
     def close_ends(self) -> None:
         """The child has its own copies: with these open, nobody would ever see the end."""

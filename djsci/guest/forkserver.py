@@ -154,7 +154,7 @@ class Server:
                 kept = worker.become(*descriptors, *([report] if report >= 0 else []))
                 folder = self.level(request, report=kept)
                 processes.die_with(1 if self.level.has_init else parent)
-                worker.serve(self.shell, folder)
+                worker.serve(self.shell, folder, rehearses=request["rehearses"])
             except BaseException:
                 traceback.print_exc()
             finally:

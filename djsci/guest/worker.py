@@ -47,8 +47,8 @@ def become(run: int, out: int, err: int, *more: int) -> int | None:
     return RUN + 1 if more else None
 
 
-def serve(shell: Any, folder: str) -> None:
-    """Say hello, wait for the run, play it; does not return."""
+def serve(shell: Any, folder: str, *, rehearses: bool = False) -> None:
+    """Say hello, wait for the run, play it; does not return. A worker that waits may rehearse."""
     processes.adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(folder)
@@ -58,7 +58,8 @@ def serve(shell: Any, folder: str) -> None:
     channel.install()
     _reseed()
     gc.enable()
-    rehearsal.rehearse(shell, Path(folder))
+    if rehearses:
+        rehearsal.rehearse(shell, Path(folder))
     channel.send({"type": "hello", "v": frames.VERSION, "pid": os.getpid()})
     head = _receive(channel.sock, Path(folder))
     Run(channel, shell, head, Path(folder)).play()

@@ -374,25 +374,26 @@ def front_of(engine: ForkEngine) -> int:
     return engine.supply.server.process.pid
 
 
+MINE = f".{os.getpid()}"  # other suites may run beside this one
 TREE = """
 import os, subprocess, sys, time
-subprocess.Popen(["sleep", "310"])
-subprocess.Popen(["sleep", "311"], start_new_session=True, env={})
+subprocess.Popen(["sleep", "310MINE"])
+subprocess.Popen(["sleep", "311MINE"], start_new_session=True, env={})
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         os.environ.clear()
-        os.execve("/bin/sleep", ["sleep", "312"], {})
+        os.execve("/bin/sleep", ["sleep", "312MINE"], {})
     os._exit(0)
 print(os.getpid(), flush=True)
-"""
+""".replace("MINE", MINE)
 
 
 def sleepers() -> list[int]:
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = process.info["cmdline"] or []
-        is_ours = line[:1] == ["sleep"] and line[-1] in ("310", "311", "312")
+        is_ours = line[:1] == ["sleep"] and line[-1] in (f"{n}{MINE}" for n in (310, 311, 312))
         if is_ours and process.info["status"] != psutil.STATUS_ZOMBIE:
             found.append(process.pid)
     return found
