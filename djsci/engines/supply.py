@@ -52,6 +52,7 @@ class Supply:
         self._old: list[ForkServer] = []
         self._numbers = itertools.count(1)
         self._users: dict[Worker | ForkServer, socket.socket] = {}
+        self._is_closing = False
         self._stamp: tuple[object, ...] = ()
         self._aside: ThreadPoolExecutor | None = None
         self._starting = asyncio.Lock()
@@ -71,6 +72,7 @@ class Supply:
 
     async def close(self) -> None:
         """End everything that was started; no process, folder or thread is left."""
+        self._is_closing = True
         if self._refill is not None:
             self._refill.cancel()
             await asyncio.gather(self._refill, return_exceptions=True)
@@ -90,6 +92,7 @@ class Supply:
         if self._aside is not None:
             self._aside.shutdown()
             self._aside = None
+        self._is_closing = False
 
     async def aside(self, work: Callable[[], Value]) -> Value:
         """Do what would block the loop in this supply's own thread."""
@@ -280,7 +283,8 @@ class Supply:
     def fill_up(self) -> None:
         """Make what is missing, one after the other, in the background."""
         is_running = self._refill is not None and not self._refill.done()
-        if not is_running and self.folder is not None and len(self.ready) < self.size:
+        is_open = self.folder is not None and not self._is_closing
+        if is_open and not is_running and len(self.ready) < self.size:
             self._refill = asyncio.create_task(self._fill())
 
     async def _fill(self) -> None:

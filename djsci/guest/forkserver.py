@@ -49,8 +49,11 @@ def main(level: Any) -> None:
     Server(control, shell, level).serve()
 
 
-def prepare(preload: list[str]) -> Any:
-    """Import everything that runs want; the notebook's shell, None without IPython."""
+def prepare(preload: list[str], *, may_have_threads: bool = False) -> Any:
+    """Import everything that runs want; the notebook's shell, None without IPython.
+
+    Raises `Refused`: who has a second thread may not fork.
+    """
     processes.adopt_orphans()
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm falls back to text
     shell = None
@@ -62,7 +65,7 @@ def prepare(preload: list[str]) -> Any:
             importlib.import_module("matplotlib_inline.backend_inline")
     for name in preload:
         _load(name)
-        if not _has_one_thread():
+        if not (may_have_threads or _has_one_thread()):
             raise Refused(name)
     return shell
 

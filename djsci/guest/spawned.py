@@ -12,6 +12,6 @@ def main(_: Any) -> None:
     """`argv` ends in the run's socket and the options as JSON; stdout and stderr are its pipes."""
     processes.stay_in_front()
     options = json.loads(sys.argv[-1])
-    shell = forkserver.prepare(options["preload"])
+    shell = forkserver.prepare(options["preload"], may_have_threads=True)
     worker.become(int(sys.argv[-2]), os.dup(1), os.dup(2))
     worker.serve(shell, options["folder"] or os.getcwd())

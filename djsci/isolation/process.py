@@ -10,7 +10,7 @@ from typing import Any
 from .limits import Limits
 
 PASSED = ("LANG", "TZ")
-ONE_THREAD = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 # A session of its own is a process group of its own: signals reach the tree, not the server.
 START: Mapping[str, Any] = {"start_new_session": True}
@@ -46,7 +46,7 @@ def environment(run_folder: Path) -> dict[str, str]:
         "IPYTHONDIR": str(run_folder / ".ipython"),
     }
     values |= {name: os.environ[name] for name in PASSED if os.environ.get(name)}
-    return values | dict.fromkeys(ONE_THREAD, "1")
+    return values | ONE_THREAD
 
 
 def matplotlib_folder() -> str:

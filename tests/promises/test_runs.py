@@ -47,7 +47,7 @@ def own_lines(name: str, marker: str) -> list[str]:
 @pytest.mark.timeout(300)
 async def test_two_hundred_runs_at_once_say_and_return_only_their_own(site: Site, ada: Any):
     names = [f"own_{number}" for number in range(10)]
-    in_kernels = names[:2]
+    engines = dict(zip(names, ("kernel", "kernel", "fork", "fork", "fork"), strict=False))
     made = site.seed(
         {
             "users": [ada],
@@ -56,8 +56,8 @@ async def test_two_hundred_runs_at_once_say_and_return_only_their_own(site: Site
                     "name": name,
                     "owner": "ada",
                     "files": {"own.py": OWN_LINES.replace("{name}", name)},
-                    "settings": {"engine": "auto" if name in in_kernels else "thread"},
-                    "trusted": name not in in_kernels,
+                    "settings": {"engine": engines.get(name, "thread")},
+                    "trusted": name not in engines,
                 }
                 for name in names
             ],
