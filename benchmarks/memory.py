@@ -1,6 +1,7 @@
-"""Memory that is a process's own (USS) of what waits for a run: workers, kernels, their server."""
+"""Memory of what waits for a run: of workers and kernels their own (USS), of their server all."""
 
 from contextlib import AsyncExitStack
+from typing import NamedTuple
 
 import psutil  # type: ignore[import-untyped]
 
@@ -16,31 +17,38 @@ MIB = 1 << 20
 
 
 async def idle() -> dict[str, float]:
-    """MiB of one more idle unit, as the difference that `MANY` make; and of what stands behind."""
+    """MiB: what one more idle worker makes its own, by difference; what stands behind it; kernels.
+
+    The server and its front share pages with the workers, so theirs is counted proportionally.
+    """
     few = await _held(ForkEngine(size=FEW, preload=PRELOAD), FEW)
     many = await _held(ForkEngine(size=MANY, preload=PRELOAD), MANY)
-    worker = (many - few) / (MANY - FEW)
-    kernel = await _held(KernelEngine(size=1, preload=PRELOAD), 1)
-    bare = await _held(KernelEngine(size=1), 1)
+    worker = (many.own - few.own) / (MANY - FEW)
+    loaded = await _held(KernelEngine(size=1, preload=PRELOAD), 1)
+    plain = await _held(KernelEngine(size=1), 1)
     return {
         "fork worker, idle": round(worker, 1),
-        "fork server, with pandas and pyplot": round(few - worker, 1),
-        "kernel, idle, with pandas and pyplot": round(kernel, 1),
-        "kernel, idle": round(bare, 1),
+        "fork server, with pandas and pyplot": round(few.shared - worker, 1),
+        "kernel, idle, with pandas and pyplot": round(loaded.own, 1),
+        "kernel, idle": round(plain.own, 1),
     }
 
 
-async def _held(engine: Engine, size: int) -> float:
-    """MiB of all processes that a full engine has."""
+class Held(NamedTuple):
+    """MiB of an engine's processes: their own (USS), and with their part of what they share."""
+
+    own: float
+    shared: float
+
+
+async def _held(engine: Engine, size: int) -> Held:
+    """What all processes of a full engine hold."""
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     async with AsyncExitStack() as stack:
         await engine.open()
         stack.push_async_callback(engine.close)
         await full(engine, size=size)
         await quiet()
-        held: float = sum(
-            process.memory_full_info().uss / MIB
-            for process in psutil.Process().children(recursive=True)
-            if process.pid not in before
-        )
-        return held
+        every = psutil.Process().children(recursive=True)
+        infos = [one.memory_full_info() for one in every if one.pid not in before]
+        return Held(sum(info.uss for info in infos) / MIB, sum(info.pss for info in infos) / MIB)

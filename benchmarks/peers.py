@@ -123,7 +123,7 @@ def _program(name: str, command: Sequence[Path]) -> Way:
         )
         return Reading(seconds=time.perf_counter() - begun)
 
-    return Way(name=name, work=NOTEBOOK.name, once=lambda: aside(run), is_cold=True)
+    return Way(name=name, work=NOTEBOOK.name, once=lambda: aside(run), is_cold=True, is_quick=False)
 
 
 def _gateway(stack: ExitStack, folder: Path) -> list[Way]:

@@ -93,8 +93,8 @@ def _of_engine(name: str, engine: Engine) -> list[Way]:
         await full(engine)
 
     return [
-        Way(name=name, work=DELAY_WORK, once=delays, before=before),
-        Way(name=name, work=FLOOD_WORK, once=floods, before=before),
+        Way(name=name, work=DELAY_WORK, once=delays, before=before, is_cold=True),
+        Way(name=name, work=FLOOD_WORK, once=floods, before=before, is_cold=True),
     ]
 
 
@@ -174,7 +174,8 @@ def _client_way(site: Site, engine: str) -> Way:
             return delay(list(_streamed(answer)))
 
     name = f"djsci {engine} on {site.server}"
-    return Way(name=name, work=CLIENT_WORK, once=lambda: aside(run))
+    is_quick = site.server == "uvicorn"
+    return Way(name=name, work=CLIENT_WORK, once=lambda: aside(run), is_quick=is_quick)
 
 
 def _streamed(answer: httpx.Response) -> Pieces:

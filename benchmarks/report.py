@@ -18,7 +18,7 @@ def page(found: Mapping[str, Any]) -> str:
         "Ratios are the medians of the rounds' own ratios. `first` compares with the time to "
         "djsci's first output.",
         *_works(found["ways"]),
-        "## Memory, MiB that are the process's own",
+        "## Memory of what waits for a run",
         _table(("what", "MiB"), [[name, str(size)] for name, size in found["memory"].items()]),
     ]
     if found["left_out"]:

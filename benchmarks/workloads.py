@@ -39,7 +39,7 @@ def djsci_handler(request):
     sales = pandas.read_csv(io.StringIO(CSV))
     sales["revenue"] = sales["units"] * sales["price"]
     found = sales.groupby(["month", "region"])["revenue"].sum().unstack()
-    found.plot.bar(stacked=True)
+    found.sum(axis=1).plot(title="revenue")
     matplotlib.pyplot.show()
     return found.reset_index().to_dict("records")
 """
