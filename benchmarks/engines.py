@@ -53,11 +53,15 @@ async def _walled(stack: AsyncExitStack, found: Found) -> list[Way]:
             name = f"djsci fork, {how}, {level}"
             arguments: Any = {"size": size, "preload": PRELOAD, "isolation": level}
             try:
-                engine = await opened(stack, ForkEngine(**arguments))
-                if refusal := await engine.check():
-                    raise RuntimeError(refusal)
+                engine = ForkEngine(**arguments)
             except TypeError:
                 found.left_out[name] = "not in this build: ForkEngine takes no isolation"
+                say(f"{name}: left out: {found.left_out[name]}")
+                continue
+            try:
+                await opened(stack, engine)
+                if refusal := await engine.check():
+                    raise RuntimeError(refusal)
             except Exception as error:
                 found.left_out[name] = reason(error)
             else:

@@ -72,7 +72,8 @@ def losses(rows: Sequence[Mapping[str, Any]]) -> str:
     """Where djsci is slower than its peer or misses its bar, in words."""
     missed = [row for row in rows if row["met"] is False]
     slower = [row for row in rows if not row["is_cost"] and row["ratio"] and row["ratio"] < 1]
-    said = [f"{sum(row['met'] is True for row in rows)} of {len(rows)} bars are met."]
+    met, absent = (sum(row["met"] is what for row in rows) for what in (True, None))
+    said = [f"{met} of {len(rows)} bars are met, {absent} were not measured."]
     said += [
         f"Slower than its peer: {row['ours']} takes {_times(1 / row['ratio'])} as long as "
         f"{row['peer']} ({row['work']})."
