@@ -40,13 +40,13 @@ async def ways(stack: AsyncExitStack, found: Found, *, is_quick: bool) -> list[W
     if not is_quick:
         spawn = await opened(stack, SpawnEngine(size=0))
         made.append(_way("djsci spawn, on demand", PY, spawn))
-    made += await _walled(stack, found)
+    made += await _walled(stack, found, works=(PY,) if is_quick else (PY, PANDAS))
     if not is_quick:
         made += await _walled_kernels(stack, found)
     return made
 
 
-async def _walled(stack: AsyncExitStack, found: Found) -> list[Way]:
+async def _walled(stack: AsyncExitStack, found: Found, *, works: Sequence[Work]) -> list[Way]:
     made = []
     for level in WALLS:
         for size, how in ((SIZE, "pooled"), (0, "on demand")):
@@ -65,7 +65,7 @@ async def _walled(stack: AsyncExitStack, found: Found) -> list[Way]:
             except Exception as error:
                 found.left_out[name] = reason(error)
             else:
-                made += [_way(name, work, engine) for work in (PY, PANDAS)]
+                made += [_way(name, work, engine) for work in works]
                 continue
             say(f"{name}: left out: {found.left_out[name]}")
     return made
@@ -88,8 +88,8 @@ async def _walled_kernels(stack: AsyncExitStack, found: Found) -> list[Way]:
 
 async def opened(stack: AsyncExitStack, engine: Engine) -> Engine:
     """The engine, open until the stack is closed."""
+    stack.push_async_callback(engine.close)  # first: one that fails to open may have started much
     await engine.open()
-    stack.push_async_callback(engine.close)
     return engine
 
 

@@ -63,13 +63,18 @@ async def measure(
 ) -> None:
     """Fill `found`: one warming round, then `rounds` rounds, or what `seconds` allow of them.
 
-    With `seconds` the ways that start from nothing are not warmed.
+    With `seconds` the ways that start from nothing are not warmed, and what no time is left for is
+    left out.
     """
     until = None if seconds is None else time.monotonic() + seconds
     for number in range(rounds + 1):
         begun = time.monotonic()
         for way in ways:
             if way.key in found.left_out or (number == 0 and until and way.is_cold):
+                continue
+            if until is not None and time.monotonic() > until:
+                if way.key not in found.readings:
+                    found.left_out[way.key] = "no time was left"
                 continue
             await _measure_one(way, number, found)
         took = time.monotonic() - begun

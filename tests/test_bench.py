@@ -113,6 +113,15 @@ async def test_every_way_is_called_once_a_round_and_one_that_fails_is_left_out()
     assert len(kept.readings["work | good"]) == 2
 
 
+async def test_what_no_time_is_left_for_is_left_out() -> None:
+    async def once() -> Reading:
+        return Reading(seconds=1.0)
+
+    kept = Found()
+    await measure([Way(name="late", work="work", once=once)], kept, rounds=2, seconds=-1.0)
+    assert kept.left_out == {"work | late": "no time was left"}
+
+
 def test_the_readmes_table_is_what_was_measured() -> None:
     measured = json.loads(RESULTS.read_text(encoding="utf-8"))
     assert measured["mode"] == "full"
