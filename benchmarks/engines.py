@@ -31,10 +31,11 @@ async def ways(stack: AsyncExitStack, found: Found, *, is_quick: bool) -> list[W
     demand = await opened(stack, ForkEngine(size=0, preload=PRELOAD))
     kernel = await opened(stack, KernelEngine(size=SIZE, preload=PRELOAD))
     thread = await opened(stack, ThreadEngine(4))
+    of_kernel = (NOTEBOOK, PLOTS) if is_quick else ALL
     made = [
         *(_way("djsci fork, pooled", work, pooled) for work in ALL),
         *(_way("djsci fork, on demand", work, demand) for work in ALL),
-        *(_way("djsci kernel, pooled", work, kernel) for work in ALL),
+        *(_way("djsci kernel, pooled", work, kernel) for work in of_kernel),
         *(_way("djsci thread", work, thread, times=TIMES) for work in (PY, PANDAS)),
     ]
     if not is_quick:

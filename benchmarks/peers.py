@@ -63,7 +63,6 @@ class Inside:
             name=name,
             work=work.name,
             once=lambda: aside(lambda: self.run(how, path)),
-            is_cold=True,
             is_quick=is_quick,
         )
 
@@ -123,7 +122,7 @@ def _program(name: str, command: Sequence[Path]) -> Way:
         )
         return Reading(seconds=time.perf_counter() - begun)
 
-    return Way(name=name, work=NOTEBOOK.name, once=lambda: aside(run), is_cold=True, is_quick=False)
+    return Way(name=name, work=NOTEBOOK.name, once=lambda: aside(run), is_quick=False)
 
 
 def _gateway(stack: ExitStack, folder: Path) -> list[Way]:

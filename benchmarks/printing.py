@@ -93,8 +93,8 @@ def _of_engine(name: str, engine: Engine) -> list[Way]:
         await full(engine)
 
     return [
-        Way(name=name, work=DELAY_WORK, once=delays, before=before, is_cold=True),
-        Way(name=name, work=FLOOD_WORK, once=floods, before=before, is_cold=True),
+        Way(name=name, work=DELAY_WORK, once=delays, before=before),
+        Way(name=name, work=FLOOD_WORK, once=floods, before=before),
     ]
 
 

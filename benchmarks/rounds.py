@@ -33,17 +33,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Way:
-    """One way to do a piece of work; `once` does it and says what it took.
-
-    `is_cold` ways start from nothing each time.
-    """
+    """One way to do a piece of work; `once` does it and says what it took."""
 
     name: str
     work: str
     once: Callable[[], Awaitable[Reading]]
     before: Callable[[], Awaitable[None]] | None = None
     is_quick: bool = True
-    is_cold: bool = False
 
     @property
     def key(self) -> str:
@@ -63,24 +59,35 @@ async def measure(
 ) -> None:
     """Fill `found`: one warming round, then `rounds` rounds, or what `seconds` allow of them.
 
-    With `seconds` the ways that start from nothing are not warmed, and what no time is left for is
-    left out.
+    Where `seconds` do not allow one whole round more, the warming round is what was measured.
     """
     until = None if seconds is None else time.monotonic() + seconds
+    is_warmed = False
     for number in range(rounds + 1):
         begun = time.monotonic()
         for way in ways:
-            if way.key in found.left_out or (number == 0 and until and way.is_cold):
-                continue
             if until is not None and time.monotonic() > until:
-                if way.key not in found.readings:
-                    found.left_out[way.key] = "no time was left"
-                continue
-            await _measure_one(way, number, found)
+                break
+            if way.key not in found.left_out:
+                await _measure_one(way, number, found)
+        else:
+            is_warmed = number > 0
         took = time.monotonic() - begun
         say(f"round {number} of {rounds}: {took:.0f} s")
-        if until is not None and number and time.monotonic() + took > until:
-            return
+        if until is not None and time.monotonic() + took > until:
+            break
+    _settle(found, ways, is_warmed=is_warmed)
+
+
+def _settle(found: Found, ways: Sequence[Way], *, is_warmed: bool) -> None:
+    """Forget the warming round, or all others where none is whole; say what was not reached."""
+    for way in ways:
+        rows = found.readings.pop(way.key, {})
+        kept = {number: row for number, row in rows.items() if bool(number) is is_warmed}
+        if kept:
+            found.readings[way.key] = kept
+        else:
+            found.left_out.setdefault(way.key, "no time was left")
 
 
 async def _measure_one(way: Way, number: int, found: Found) -> None:
@@ -95,8 +102,7 @@ async def _measure_one(way: Way, number: int, found: Found) -> None:
         found.readings.pop(way.key, None)
         say(f"{way.key}: left out: {reason(error)}")
         return
-    if number:
-        found.readings.setdefault(way.key, {})[number] = reading
+    found.readings.setdefault(way.key, {})[number] = reading
 
 
 def reason(error: BaseException) -> str:

@@ -82,7 +82,7 @@ def ways(
 ) -> Site:
     """A site with its ways. Quick: on Daphne the trivial file alone. `more`: files to seed."""
     wanted = [(PY, "fork"), (PANDAS, "fork"), (PY, "thread"), (PANDAS, "thread")]
-    wanted += [(NOTEBOOK, "kernel"), (NOTEBOOK, "fork")]
+    wanted += [] if is_quick else [(NOTEBOOK, "kernel"), (NOTEBOOK, "fork")]
     if is_quick and server == "daphne":
         wanted = [(PY, "fork")]
     files = {(work, engine): file_of(work, engine) for work, engine in wanted}
