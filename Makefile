@@ -34,8 +34,8 @@ check: $(VENV)/.tested ## lint, formatting, types, import layers
 	$(PY) -m mypy --no-error-summary
 	$(PY) -c "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"
 
-bench: $(VENV)/.tested ## measure djsci beside the alternatives; writes benchmarks/results.md
-	$(PY) -m benchmarks.bench
+bench: $(VENV)/.tested ## measure djsci beside the alternatives, renew README's table; QUICK=1: two minutes
+	$(PY) -m benchmarks.bench $(if $(QUICK),--quick)
 
 matrix: ## the tests on every Python and Django that executes here; says why not where not
 	@python=$$(sh .ci/python) && "$$python" tests/matrix.py

@@ -1,1 +1,1 @@
-"""Side-by-side measurements; `make bench` runs them."""
+"""djsci beside the alternatives: every way once a round, medians of ratios."""

@@ -1,154 +1,118 @@
-"""One notebook and one Python file, run by each way there is: medians of interleaved rounds.
+"""Measure djsci beside the alternatives: `make bench`, or `make bench QUICK=1` in two minutes.
 
-Interleaved, because a machine that slows down for a moment then slows all of them. No figure here
-is compared with one from another machine. Writes `results.json` and `results.md` beside this file.
+Full: writes results.json and results.md beside this file and renews README.md's table. Quick, or
+with `--only`: prints, and writes below `.bench/` alone.
 """
 
 import argparse
 import asyncio
 import importlib.metadata
 import json
-import os
 import platform
-import statistics
+import re
+import shutil
+import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
-import nbformat
-from nbclient import NotebookClient
-
-from djsci.core import sources
-from djsci.core.events import End
-from djsci.engines.base import Engine, Limits, Stop
-from djsci.engines.kernel import KernelEngine
-from djsci.engines.thread import ThreadEngine
-from djsci.guest.requests import HandlerRequest
+from . import bare, bars, engines, environments, memory, peers, printing, report, sites
+from .rounds import Found, Way, machine, measure, say, summary
 
 HERE = Path(__file__).resolve().parent
-EXAMPLES = HERE.parent / "examples"
-CALL = "djsci_handler(None)"
-READY_SECONDS = 60.0
-PRELOAD = ("numpy", "pandas", "matplotlib.pyplot")  # the setting POOL's default
-
-Way = Callable[[], Awaitable[None]]
-
-
-def example(entry: str, *companions: str) -> sources.Source:
-    """An example as djsci reads it."""
-    files = {name: (EXAMPLES / name).read_bytes() for name in (entry, *companions)}
-    return sources.read(entry, files)
+README = HERE.parent / "README.md"
+ROUNDS, QUICK_ROUNDS = 9, 3
+QUICK_SECONDS = 110.0  # from the start to the last reading; ending takes the rest of two minutes
+OF_PEERS = ("papermill", "nbclient", "jupyter-kernel-gateway", "functions-framework")
+OF_OURS = ("djsci", "ipykernel", "django", "uvicorn", "daphne")
 
 
-async def nbclient_cold(entry: str) -> None:
-    """What papermill does: start a kernel, execute the cells in order, stop it."""
-    notebook = nbformat.read(EXAMPLES / entry, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell(CALL))
-    client = NotebookClient(notebook, resources={"metadata": {"path": str(EXAMPLES)}})
-    await client.async_execute()
-
-
-async def engine_run(engine: Engine, source: sources.Source) -> None:
-    """One run of djsci's engine, to its `end`."""
-    events = engine.execute(source, HandlerRequest(), limits=Limits(), stop=Stop())
-    async with aclosing(events):
-        async for event in events:
-            if isinstance(event, End) and event.state != "succeeded":
-                raise RuntimeError(f"the run ended {event.state}: {event.reason}")
-
-
-async def pool_is_full(engine: KernelEngine, size: int) -> None:
-    """Wait until the kernels that are kept ready are ready."""
-    until = time.monotonic() + READY_SECONDS
-    while engine.pool.ready < size:
-        if time.monotonic() > until:
-            raise TimeoutError(f"{engine.pool.ready} of {size} kernels in {READY_SECONDS} s")
-        await asyncio.sleep(0.05)
-
-
-async def measure(rounds: int, size: int) -> dict[str, list[float]]:
-    """Seconds of each way, one figure a round."""
-    kernel, thread = KernelEngine(size=size, preload=PRELOAD), ThreadEngine(4)
-    small, large = "heyo_multiverse.ipynb", "sales_report.ipynb"
-    ways: dict[str, Way] = {
-        "small notebook, nbclient, cold": lambda: nbclient_cold(small),
-        "small notebook, djsci kernel": lambda: engine_run(kernel, example(small)),
-        "pandas and a plot, nbclient, cold": lambda: nbclient_cold(large),
-        "pandas and a plot, djsci kernel": lambda: engine_run(kernel, example(large, "sales.csv")),
-        "Python file, djsci kernel": lambda: engine_run(kernel, example("heyo_multiverse.py")),
-        "Python file, djsci thread": lambda: engine_run(thread, example("heyo_multiverse.py")),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    await kernel.open()
-    await thread.open()
-    try:
-        for round_number in range(rounds + 1):
-            for name, way in ways.items():
-                await pool_is_full(kernel, size)
-                begun = time.perf_counter()
-                await way()
-                if round_number:  # the first round warms the disk's cache
-                    seconds[name].append(time.perf_counter() - begun)
-    finally:
-        await kernel.close()
-        await thread.close()
-    return seconds
-
-
-def report(seconds: dict[str, list[float]], size: int) -> dict[str, Any]:
-    """The medians with their spread, and what they were measured on."""
+async def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All ways, from their start to their end; what was found."""
+    found = Found()
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    is_quick = bool(options.quick)
+    begun = time.monotonic()
+    async with AsyncExitStack() as stack:
+        ways = await _ways(stack, found, is_quick=is_quick)
+        wanted = [
+            way
+            for way in ways
+            if (way.is_quick or not is_quick) and re.search(options.only, way.key)
+        ]
+        say(f"{len(wanted)} ways are ready after {time.monotonic() - begun:.0f} s")
+        limit = QUICK_SECONDS - (time.monotonic() - begun) if is_quick else None
+        await measure(wanted, found, rounds=rounds, seconds=limit)
+        load = machine()
+    held = {} if is_quick or options.only else await memory.idle()
+    say(f"done after {time.monotonic() - begun:.0f} s")
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}",
+        "mode": "quick" if is_quick else "full",
+        "rounds": max((len(rows) for rows in found.readings.values()), default=0),
+        "machine": load,
         "python": platform.python_version(),
-        "versions": {
-            name: importlib.metadata.version(name) for name in ("djsci", "nbclient", "ipykernel")
-        },
-        "kernels kept ready": size,
-        "milliseconds": {
-            name: {
-                "median": round(1000 * statistics.median(values), 1),
-                "least": round(1000 * min(values), 1),
-                "most": round(1000 * max(values), 1),
-                "rounds": len(values),
-            }
-            for name, values in seconds.items()
-        },
+        "versions": _versions(),
+        "bars": bars.judged(found.readings),
+        "ways": {key: summary(rows) for key, rows in found.readings.items()},
+        "memory": held,
+        "left_out": found.left_out,
     }
 
 
-def as_markdown(found: dict[str, Any]) -> str:
-    """The report as a page."""
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    lines = [
-        "# One run, from its start to its end",
-        "",
-        f"{found['machine']}; Python {found['python']}, {versions}. "
-        f"{found['kernels kept ready']} kernels ready before each run; interleaved rounds.",
-        "Ready kernels have imported " + ", ".join(PRELOAD) + "; cold ones import what they need.",
-        "Engines alone: no database, no HTTP. A burst longer than the pool waits for cold kernels.",
-        "",
-        "| way | median ms | least | most | rounds |",
-        "| --- | ---: | ---: | ---: | ---: |",
-    ]
-    for name, row in found["milliseconds"].items():
-        lines.append(
-            f"| {name} | {row['median']} | {row['least']} | {row['most']} | {row['rounds']} |"
+async def _ways(stack: AsyncExitStack, found: Found, *, is_quick: bool) -> list[Way]:
+    blocking = stack.enter_context(ExitStack())
+    folder = Path(tempfile.mkdtemp(prefix="djsci-bench-"))
+    blocking.callback(shutil.rmtree, folder, ignore_errors=True)
+    made = bare.ways(blocking, folder)
+    made += await asyncio.to_thread(peers.ways, blocking, found)
+    made += await engines.ways(stack, found, is_quick=is_quick)
+    made += await printing.ways(stack)
+    for server in ("uvicorn", "daphne"):
+        of_site = await asyncio.to_thread(
+            sites.ways, blocking, found, server, is_quick=is_quick, more=printing.files()
         )
-    return "\n".join(lines) + "\n"
+        made += of_site.ways
+        made += printing.client_ways(of_site)
+    return made
+
+
+def _versions() -> dict[str, str]:
+    """Ours, and the peers' where they could be installed."""
+    mine = {name: importlib.metadata.version(name) for name in OF_OURS}
+    try:
+        return mine | environments.versions(environments.peers(), OF_PEERS)
+    except Exception:
+        return mine
+
+
+def write(found: dict[str, Any], folder: Path) -> str:
+    """Write both files; the page."""
+    folder.mkdir(exist_ok=True)
+    text = json.dumps(found, indent=2, ensure_ascii=False)
+    (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+    page = report.page(found)
+    (folder / "results.md").write_text(page, encoding="utf-8")
+    return page
 
 
 def main() -> None:
-    """Measure, write both files, print the page."""
+    """Measure, write, print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--ready", type=int, default=2, help="kernels that are kept ready")
+    parser.add_argument("--quick", action="store_true", help="fewer ways and rounds: two minutes")
+    parser.add_argument("--rounds", type=int, help=f"instead of {ROUNDS}, or {QUICK_ROUNDS}")
+    parser.add_argument("--only", default="", help="the ways whose `work | name` this matches")
+    parser.add_argument("--render", action="store_true", help="write what was measured once more")
     options = parser.parse_args()
-    found = report(asyncio.run(measure(options.rounds, options.ready)), options.ready)
-    (HERE / "results.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    (HERE / "results.md").write_text(as_markdown(found), encoding="utf-8")
-    print(as_markdown(found))
+    if options.render:
+        found = json.loads((HERE / "results.json").read_text(encoding="utf-8"))
+    else:
+        found = asyncio.run(run(options))
+    is_kept = not (options.quick or options.only)
+    print(write(found, HERE if is_kept else environments.PLACE))
+    if is_kept:
+        text = README.read_text(encoding="utf-8")
+        README.write_text(report.replaced(text, found), encoding="utf-8")
 
 
 if __name__ == "__main__":
