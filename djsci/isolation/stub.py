@@ -35,7 +35,8 @@ def main(argv: list[str]) -> None:
             users.become(steps["uid"])
         with contextlib.suppress(OSError):
             os.chdir(folder)  # the same by its name, in the new mounts
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if not steps.get("stays_root"):  # a fork server ends its children first, then itself
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if steps.get("seccomp_fd"):
         pass_program(steps["seccomp_fd"], may_nest=steps["may_nest"])
     if steps.get("limits"):
