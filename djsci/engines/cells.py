@@ -59,7 +59,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
         self._offset = 0
         self._parents: dict[str, int | None] = {}
         self._fresh: list[events.Event] = []
-        self._has_error = False
+        self._said: events.Error | None = None  # the last error of the cell
         self._heard = time.monotonic()
         self._is_emitting = False
 
@@ -72,7 +72,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
         """Run one cell of a notebook. Raises `Failed`, and `DeadKernelError` at a crash."""
         if not cell.text.strip() or "skip-execution" in cell.tags:
             return
-        self._current, self._has_error = cell.index, False
+        self._current, self._said = cell.index, None
         self._offset = cell.text[: -len(cell.text.lstrip())].count("\n")
         await self.emit(events.Cell(index=cell.index, count=self.count, state="start"))
         code = new_code_cell(cell.text, metadata={"tags": sorted(cell.tags)})
@@ -80,7 +80,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
         self.nb.cells = [code]
         try:
             await self.async_execute_cell(code, 0)
-            state = "error" if self._has_error else "done"
+            state = "error" if self._said is not None else "done"
         finally:
             self.nb.cells = []
             await self.emit(events.Cell(index=cell.index, count=self.count, state=state))
@@ -89,7 +89,7 @@ class Cells(NotebookClient):  # type: ignore[misc]
         self, code: str, *, buffers: Sequence[bytes] = (), is_last: bool = False
     ) -> None:
         """Run a cell that nobody sees. `is_last`: result and done count under its id only."""
-        self._current, self._has_error = None, False
+        self._current, self._said = None, None
         content = {
             "code": code,
             "silent": True,
@@ -163,26 +163,27 @@ class Cells(NotebookClient):  # type: ignore[misc]
         if taken is not None:
             self._fresh += taken
             return
+        shown = (content.get("transient") or {}).get("display_id")
         self._fresh.append(
             kind(
                 data=dict(content["data"]),
                 metadata=dict(content.get("metadata") or {}),
-                display_id=(content.get("transient") or {}).get("display_id"),
+                display_id=None if shown is None else str(shown),
                 cell=index,
             )
         )
 
     def _error(self, content: Any, index: int | None) -> events.Error:
-        self._has_error = True
         lines = [str(line) for line in content.get("traceback") or ()][-FRAMES_LIMIT:]
         ename = str(content.get("ename", "Error"))[:200]
-        return events.Error(
+        self._said = events.Error(
             ename=ename,
             evalue=explained(ename, str(content.get("evalue", ""))),
             traceback=tuple(lines),
             cell=index,
             line=self._line(lines, index),
         )
+        return self._said
 
     def _line(self, lines: Sequence[str], index: int | None) -> int | None:
         """The deepest line of the cell in a traceback."""
@@ -247,11 +248,13 @@ class Cells(NotebookClient):  # type: ignore[misc]
 
     async def _check_raise_for_error(self, cell: Any, cell_index: int, exec_reply: Any) -> None:
         """Judge the cell by its reply."""
-        content, has_error = exec_reply["content"], self._has_error
+        content, said = exec_reply["content"], self._said
         if content["status"] != "ok":
             error = self._error(content, self._current)
-            if not has_error:
+            if said is None:
                 await self.emit(error)
+            elif content.get("ename") == "NoneType":  # the last value could not be shown
+                error = said
             if "raises-exception" not in cell.metadata.get("tags", []):
                 raise Failed(reason(error))
         payloads = content.get("payload") or ()

@@ -284,22 +284,17 @@ class Conversation:
                 ]
             case "error":
                 frame.setdefault("cell", None)
-                said = self.frames.read(frame, places=self._places)
-                if self._is_passed(frame):
-                    self.frames.error = None
-                return said
-        return self.frames.read(frame, places=self._places)
-
-    def _is_passed(self, frame: dict[str, Any]) -> bool:
-        """Whether the cell's own tag says that its exception is wanted."""
-        tags = {cell.index: cell.tags for cell in self.source.cells}
-        is_exit = frame["ename"] in ("SystemExit", "KeyboardInterrupt", "GeneratorExit")
-        return not is_exit and "raises-exception" in tags.get(self._cell or 0, ())
+        said = self.frames.read(frame, places=self._places)
+        if self.frames.result is not None:
+            self.frames.error = None
+        return said
 
     def _take_cell(self, frame: dict[str, Any]) -> Event:
         index, state = int(frame["index"]), frame["state"]
         self._end_text()
-        self._cell = index if state == "start" else None
+        self._cell = None
+        if state == "start":
+            self._cell, self.frames.error = index, None  # an error ends a run that goes no further
         if state not in ("start", "done", "error"):
             raise ValueError(state)
         return events.Cell(index=index, count=len(self.source.cells), state=state)

@@ -53,8 +53,12 @@ class Printed:
         self._counted = time.monotonic()
 
     def add(self, stream: "OrderedStream", parent: Any, text: str) -> None:
-        key = (stream, threading.get_ident())
+        thread = threading.get_ident()
+        key = (stream, thread)
         with self.lock:
+            for other in [one for one in self._partial if one[0] is not stream]:
+                if other[1] == thread:  # its line on the other stream was first
+                    self._add(other[0], *self._partial.pop(other)[:2])
             begun = self._partial.pop(key, None)
             if begun is not None:
                 if begun[0] is parent:

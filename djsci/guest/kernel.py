@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import types
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,8 +22,9 @@ import IPython
 import tornado
 import zmq
 from IPython import get_ipython
+from IPython.core.compilerop import CachingCompiler
 
-from . import api, call, results
+from . import api, call, keyboard, results
 from .requests import HandlerRequest
 
 MIME = "application/vnd.djsci.frame+json"
@@ -74,8 +76,6 @@ KERNEL = tuple(
         *(str(module.__file__) for module in (asyncio, IPython, ipykernel, tornado, zmq)),
     )
 )
-
-
 _runs: list[Run] = []
 
 
@@ -109,11 +109,16 @@ def begin() -> None:
             on_result=None if run.head["has_handler"] else run.give,
         )
     )
-    run.shell.kernel._cancel_on_sigint = _cancel_on_sigint
+    sys.argv[:] = [str(run.entry)]
+    kernel, compiler = run.shell.kernel, run.shell.compile
+    kernel._cancel_on_sigint = _cancel_on_sigint
+    kernel.raw_input, kernel.getpass = keyboard.no_input, keyboard.no_getpass
+    # ipykernel names cells as files that are not there; IPython then shows wrong lines.
+    compiler.get_code_name = types.MethodType(CachingCompiler.get_code_name, compiler)
     run.shell.events.register("post_run_cell", _keep_value)
     run.shell.events.register("post_execute", _end_copy)
     run.shell.events.register("post_execute", run.mend_streams)
-    sys.breakpointhook = _no_breakpoint
+    keyboard.take_away()
 
 
 @contextlib.contextmanager
@@ -128,10 +133,6 @@ def _cancel_on_sigint(future: asyncio.Future[Any]) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, former)
-
-
-def _no_breakpoint(*_: Any, **__: Any) -> None:
-    raise RuntimeError("breakpoint(): a run has no terminal to debug it in")
 
 
 def _keep_value(outcome: Any) -> None:

@@ -5,7 +5,6 @@ import fcntl
 import io
 import os
 import socket
-import struct
 import sys
 import termios
 import threading
@@ -35,6 +34,7 @@ class Channel:
         self.sock = sock
         self.pid = os.getpid()
         self.lock = threading.RLock()
+        self.pipes = {1: _identity(1), 2: _identity(2)}
         self.stdout = _text(self, frames.STDOUT, 1)
         self.stderr = _text(self, frames.STDERR, 2)
 
@@ -49,6 +49,7 @@ class Channel:
         sys.stderr = sys.__stderr__ = self.stderr  # type: ignore[misc]
         os.register_at_fork(after_in_child=self._forget)
         sys.addaudithook(self._notice)
+        os.write = self._write
 
     def send(self, values: dict[str, Any]) -> None:
         """Send an object after everything that was printed."""
@@ -78,17 +79,39 @@ class Channel:
         self.sock.close()
 
     def _notice(self, event: str, _: Any) -> None:
-        """Before a child starts: all that was printed has been read, so order holds."""
-        if event not in CHILDREN or self.is_copy:
-            return
+        """Before a child starts: order holds."""
+        if event in CHILDREN and not self.is_copy:
+            self._settle()
+
+    def _write(self, descriptor: int, data: Any, *, stock: Any = os.write) -> int:
+        """os.write: what goes past `sys.stdout` comes after what was printed too."""
+        if descriptor in (1, 2) and not self.is_copy:
+            self._settle()
+        return int(stock(descriptor, data))
+
+    def _settle(self) -> None:
+        """Wait until all that was printed, and written to the pipes, has been read."""
         self.flush()
         end = time.monotonic() + TAKEN
-        waiting = bytearray(4)
-        while time.monotonic() < end:
-            fcntl.ioctl(self.sock, termios.TIOCOUTQ, waiting)
-            if not struct.unpack("i", waiting)[0]:
-                return
+        while time.monotonic() < end and any(map(self._is_waiting, (self.sock.fileno(), 1, 2))):
             time.sleep(0.0002)
+
+    def _is_waiting(self, descriptor: int) -> bool:
+        """Whether something of ours is unread there; the user may have put a file in its place."""
+        if descriptor in self.pipes and self.pipes[descriptor] != _identity(descriptor):
+            return False
+        waiting = bytearray(4)
+        is_pipe = descriptor in self.pipes
+        fcntl.ioctl(descriptor, termios.FIONREAD if is_pipe else termios.TIOCOUTQ, waiting)
+        return any(waiting)
+
+
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:  # closed
+        return None
+    return found.st_dev, found.st_ino
 
 
 class _Raw(io.BufferedIOBase):
@@ -124,6 +147,6 @@ class _Raw(io.BufferedIOBase):
 
 def _text(channel: Channel, kind: bytes, descriptor: int) -> io.TextIOWrapper:
     raw: Any = _Raw(channel, kind, descriptor)
-    stream = io.TextIOWrapper(raw, encoding="utf-8", errors="djsci", line_buffering=True)
+    stream = io.TextIOWrapper(raw, encoding="UTF-8", errors="djsci", line_buffering=True)
     stream.mode = "w"  # type: ignore[misc]
     return stream

@@ -116,6 +116,7 @@ class Run:
     def play(self) -> None:
         """From the first cell to `done`."""
         self._set_up()
+        is_well = False
         try:
             is_well = self._notebook() if self.head["kind"] == "ipynb" else True
             if is_well:
@@ -127,6 +128,8 @@ class Run:
         self._end_copy()
         with contextlib.suppress(KeyboardInterrupt):
             self._wait_leftovers()
+            if is_well and self.shell is not None:
+                self.shell.events.trigger("post_execute")  # figures that were not shown yet
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.channel.send({"type": "done"})
 
@@ -138,9 +141,9 @@ class Run:
         sys.path[:] = [path for path in sys.path if path not in hidden]
         sys.path.append(folder)  # last: a companion shadows nothing
         builtins.exit = builtins.quit = _exit  # type: ignore[assignment]
+        sys.argv[:] = [str(self.entry)]
         if self.shell is not None:
-            self.shell.channel = self.channel
-            self.shell.user_ns["__file__"] = str(self.entry)
+            self.shell.begin(self.channel, self.entry)
         api.install(
             api.Channel(
                 send=self.channel.send,
@@ -151,7 +154,7 @@ class Run:
         )
 
     def _notebook(self) -> bool:
-        """Play the cells; False when one failed."""
+        """Play the cells; False when one ended the run."""
         if self.shell is None:
             raise RuntimeError("Notebooks need IPython, which is not installed here.")
         cells, namespace = self.head["cells"], self.shell.user_ns
@@ -172,12 +175,12 @@ class Run:
         if self.channel.is_stopped():
             raise KeyboardInterrupt
         self.channel.send({**mark, "state": "start"})
-        self.value, error = self.shell.play(cell["text"], cell["index"])
+        may_fail = "raises-exception" in cell["tags"]
+        self.value, is_well = self.shell.play(cell["text"], cell["index"], may_fail=may_fail)
         self._end_copy()
-        self.channel.send({**mark, "state": "done" if error is None else "error"})
+        self.channel.send({**mark, "state": "error" if self.shell.has_error else "done"})
         self.shell.cell = None
-        is_stop = not isinstance(error, Exception) or "raises-exception" not in cell["tags"]
-        return error is None or not is_stop
+        return bool(is_well)
 
     def _finish(self) -> None:
         """Call the handler, or take the last cell's value."""
@@ -195,8 +198,6 @@ class Run:
             )
         else:
             self._give_value()
-        if self.shell is not None:
-            self.shell.events.trigger("post_execute")  # figures that were not shown yet
 
     def _send_unless_copy(self, frame: dict[str, Any]) -> None:
         self._end_copy()

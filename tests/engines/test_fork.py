@@ -269,6 +269,85 @@ async def test_rich_output_reaches_the_reader(engine: ForkEngine) -> None:
     assert printed(said).endswith("\x1b[31mred\x1b[0m \ufffd\n")
 
 
+async def test_libraries_take_the_shell_for_a_notebooks(engine: ForkEngine) -> None:
+    said = await play(
+        engine,
+        cells(
+            "import pandas\npandas.get_option('display.max_columns')",
+            "[hasattr(get_ipython(), 'kernel'), type(get_ipython()).__name__]",
+            "get_ipython().kernel.comm_manager",
+        ),
+    )
+    shown = [event.data["text/plain"] for event in said if isinstance(event, events.Display)]
+    assert shown == ["20", "[True, 'ZMQInteractiveShell']"]
+    assert "the engine `kernel` has one" in error(said).evalue
+
+
+async def test_a_traceback_that_is_only_shown_does_not_end_a_run(engine: ForkEngine) -> None:
+    code = "try: 1 / 0\nexcept ZeroDivisionError: get_ipython().showtraceback()\nprint('on')"
+    said = await play(engine, cells(code, HANDLER + "    return 1"))
+    assert (error(said).cell, printed(said)) == (1, "on\n")
+    assert (result(said), end(said).state) == (1, "succeeded")
+    said = await play(engine, cells(code))
+    assert (result(said), end(said).state) == (None, "succeeded")
+
+
+async def test_a_value_that_cannot_be_shown_ends_a_run(engine: ForkEngine) -> None:
+    code = "class Bad:\n    def _repr_html_(self): raise KeyError('bad')\nBad()"
+    said = await play(engine, cells(code, "print('never')"))
+    assert (end(said).state, end(said).reason) == ("failed", "KeyError: 'bad'")
+    assert printed(said) == ""
+
+
+async def test_an_exit_that_was_announced_goes_on_unless_it_is_the_shells(
+    engine: ForkEngine,
+) -> None:
+    tags = {0: ["raises-exception"]}
+    said = await play(engine, cells("import sys\nsys.exit(1)", "5", tags=tags))
+    assert (result(said), end(said).state) == (5, "succeeded")
+    said = await play(engine, cells("exit()", "5", tags=tags))
+    assert (end(said).state, end(said).reason) == ("failed", "exited 0")
+
+
+async def test_tasks_begin_in_a_cell_without_await_and_go_on_between_cells(
+    engine: ForkEngine,
+) -> None:
+    said = await play(
+        engine,
+        cells(
+            "import asyncio\nseen = []\nasync def work():\n    seen.append(1)",
+            "task = asyncio.create_task(work())",
+            "seen",
+            "asyncio.run(work())\nseen",
+        ),
+    )
+    assert (result(said), end(said).state) == ([1, 1], "succeeded")
+
+
+async def test_the_shells_folders_are_the_runs_own(engine: ForkEngine) -> None:
+    code = "import os\nx = 7\n%store x\n[os.path.samefile(_dh[0], '.'), os.listdir('.ipython')]"
+    assert result(await play(engine, cells(code))) == [True, ["db"]]
+    said = await play(engine, cells("%store -r\n'x' in globals()"))
+    assert result(said) is False
+
+
+async def test_bytes_written_past_the_streams_keep_their_place(engine: ForkEngine) -> None:
+    code = (
+        "import os, subprocess\nfor n in range(20):\n    print(n)\n"
+        "    os.write(2, b'raw %d\\n' % n)\n    os.write(1, b'raw %d\\n' % n)\n"
+        "    subprocess.run('echo err >&2', shell=True)\n    subprocess.run(['echo', 'out'])"
+    )
+    said = await play(engine, cells(code))
+    wanted = [f"{n}\nraw {n}\nraw {n}\nerr\nout\n" for n in range(20)]
+    assert printed(said) == "".join(wanted)
+
+
+async def test_a_failing_handlers_figures_are_shown(engine: ForkEngine) -> None:
+    code = HANDLER + "    import matplotlib.pyplot as plt\n    plt.plot([1, 2])\n    1 / 0"
+    said = await play(engine, cells(code))
+    assert [type(event).__name__ for event in said[-3:]] == ["Error", "DisplayData", "End"]
+
+
 async def test_what_the_project_has_is_missed_with_a_word_on_the_switch(
     engine: ForkEngine,
 ) -> None:

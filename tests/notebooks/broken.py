@@ -1,0 +1,4 @@
+"""A script that fails on the way."""
+
+print("so far so good")
+raise LookupError("the archive is closed")
