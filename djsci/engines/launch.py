@@ -30,6 +30,7 @@ WAITING = 32  # messages that wait on each side of the iopub connection
 PENDING = 1 << 20  # characters printed but not sent; then `print` waits
 PIECE = 1 << 18  # characters in one stream message
 PARTIAL = 0.01  # seconds that a line waits for its end
+OF_THREADS = 1.0  # the same where several threads print: one may wait long for the processor
 BURST = 20.0  # lines that go out at once before they go out together
 RATE = 50.0  # such lines a second
 FOREVER = 10 * 365 * 86400.0
@@ -39,8 +40,8 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 class Printed:
     """What both streams have printed and not yet sent, in one order.
 
-    Each thread's line waits for its end, a flush or `PARTIAL` seconds, so that lines that threads
-    print at once stay whole.
+    Each thread's line waits for its end, a flush or a moment, so that lines that threads print at
+    once stay whole.
     """
 
     def __init__(self) -> None:
@@ -49,6 +50,7 @@ class Printed:
         self.size = 0
         self.is_due = False
         self._partial: dict[tuple[Any, int], tuple[Any, str, float]] = {}
+        self._threads: set[int] = set()
         self._tokens = BURST
         self._counted = time.monotonic()
 
@@ -56,6 +58,7 @@ class Printed:
         thread = threading.get_ident()
         key = (stream, thread)
         with self.lock:
+            self._threads.add(thread)
             for other in [one for one in self._partial if one[0] is not stream]:
                 if other[1] == thread:  # its line on the other stream was first
                     self._add(other[0], *self._partial.pop(other)[:2])
@@ -83,8 +86,9 @@ class Printed:
 
     def end_lines(self) -> None:
         """Let this thread's unfinished lines go, and what others have left unfinished."""
-        mine, old = threading.get_ident(), time.monotonic() - PARTIAL
+        mine = threading.get_ident()
         with self.lock:
+            old = time.monotonic() - (PARTIAL if len(self._threads) < 2 else OF_THREADS)
             for (stream, thread), (parent, text, since) in list(self._partial.items()):
                 if thread == mine or since <= old:
                     del self._partial[stream, thread]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from djsci.guest import frames
+from djsci.isolation import users
 
 from . import tree
 from .ground import Ground
@@ -166,6 +167,8 @@ class ForkServer:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(ENDING)  # it kills everything, then itself
         is_gone = tree.kill(self.process.pid, self.mark)
+        for uid in [worker.uid for worker in self.workers.values() if worker.uid is not None]:
+            is_gone = users.end_all(uid) and is_gone  # whom the server would have ended
         self.process.wait()
         return is_gone
 

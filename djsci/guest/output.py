@@ -14,6 +14,8 @@ from typing import Any
 from . import frames
 
 CHILDREN = frozenset({"subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.forkpty"})
+THREADS = frozenset({"_thread.start_new_thread", "_thread.start_joinable_thread"})
+PARTIAL = 1 << 13  # characters of a line that has no end yet
 TAKEN = 1.0  # seconds that a child waits until what was printed before it has been read
 
 
@@ -74,14 +76,22 @@ class Channel:
         self.stdout.flush()
         self.stderr.flush()
 
+    def end_lines(self) -> None:
+        """Let out what threads have left unfinished."""
+        for stream in (self.stdout, self.stderr):
+            stream.end_lines()
+        self.flush()
+
     def _forget(self) -> None:
         self.lock = threading.RLock()
         self.sock.close()
 
     def _notice(self, event: str, _: Any) -> None:
-        """Before a child starts: order holds."""
+        """Before a child starts: order holds. Before a thread does: lines stay whole."""
         if event in CHILDREN and not self.is_copy:
             self._settle()
+        elif event in THREADS:
+            self.stdout.__class__ = self.stderr.__class__ = _LinesOfThreads
 
     def _write(self, descriptor: int, data: Any, *, stock: Any = os.write) -> int:
         """os.write: what goes past `sys.stdout` comes after what was printed too."""
@@ -145,8 +155,41 @@ class _Raw(io.BufferedIOBase):
         return len(data)
 
 
-def _text(channel: Channel, kind: bytes, descriptor: int) -> io.TextIOWrapper:
-    raw: Any = _Raw(channel, kind, descriptor)
-    stream = io.TextIOWrapper(raw, encoding="UTF-8", errors="djsci", line_buffering=True)
+class _Lines(io.TextIOWrapper):
+    """A text stream; its `write` is the C one while there is one thread."""
+
+    def __init__(self, raw: Any) -> None:
+        super().__init__(raw, encoding="UTF-8", errors="djsci", line_buffering=True)
+        self.begun: dict[int, str] = {}  # by thread: its line, as far as it is
+
+    def end_lines(self) -> None:
+        for thread in list(self.begun):
+            super().write(self.begun.pop(thread, ""))
+
+
+class _LinesOfThreads(_Lines):
+    """The same with several threads: each one's line waits for its end, so lines stay whole."""
+
+    def write(self, text: str) -> int:
+        thread = threading.get_ident()
+        whole = self.begun.pop(thread, "") + text
+        end = max(whole.rfind("\n"), whole.rfind("\r")) + 1
+        if len(whole) - end > PARTIAL:
+            end = len(whole)
+        if end < len(whole):
+            self.begun[thread] = whole[end:]
+        if end:
+            super().write(whole[:end])
+        return len(text)
+
+    def flush(self) -> None:
+        begun = self.begun.pop(threading.get_ident(), "")
+        if begun:
+            super().write(begun)
+        super().flush()
+
+
+def _text(channel: Channel, kind: bytes, descriptor: int) -> _Lines:
+    stream = _Lines(_Raw(channel, kind, descriptor))
     stream.mode = "w"  # type: ignore[misc]
     return stream

@@ -131,6 +131,7 @@ class Run:
             if is_well and self.shell is not None:
                 self.shell.events.trigger("post_execute")  # figures that were not shown yet
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        self.channel.end_lines()
         self.channel.send({"type": "done"})
 
     def _set_up(self) -> None:

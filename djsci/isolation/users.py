@@ -3,8 +3,10 @@
 import contextlib
 import os
 import pwd
+import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator
 
 RANGE = (62464, 63487)
@@ -49,6 +51,28 @@ def _is_account(uid: int) -> bool:
     except KeyError:
         return False
     return True
+
+
+def end_all(uid: int, *, seconds: float = 1.0) -> bool:
+    """SIGKILL every process of a user that is a run's own; False when some outlive `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        left = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _is(pid, uid)]
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if not left or time.monotonic() > end:
+            return not left
+        time.sleep(0.002)
+
+
+def _is(pid: int, uid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            is_zombie = file.read().rpartition(b") ")[2].startswith(b"Z")
+        return not is_zombie and os.stat(f"/proc/{pid}").st_uid == uid
+    except OSError:
+        return False
 
 
 def become(uid: int) -> None:

@@ -244,11 +244,11 @@ import os, subprocess, time
 def djsci_handler(request):
     subprocess.Popen(["sleep", "297"], start_new_session=True, env={})
     print("up", flush=True)
-    time.sleep(60)
+    time.sleep(2)
 """
 
 
-@pytest.mark.parametrize("place", [None, 0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("place", [None, 0, 1, 2, 3, 4, 5, 6])
 async def test_whoever_is_killed_nothing_is_left(engine: ForkEngine, place: int | None) -> None:
     """The server itself (None), and each process below it from the top down."""
     level = engine.supply.ground.isolation
@@ -265,13 +265,11 @@ async def test_whoever_is_killed_nothing_is_left(engine: ForkEngine, place: int 
             server.kill()
         elif place < len(below):
             below[place].kill()
-        else:
-            server.terminate()
         async with asyncio.timeout(20):
             said = (await server.stdout.read()).decode()
             await server.wait()
             while {child.pid for child in below} & tree.snapshot().keys():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
-        if place is not None and place < len(below) and said:
-            assert said.startswith(("crashed", "succeeded"))
-            assert "True" not in said.split()[-1]
+        if place is not None:
+            assert said.startswith(("crashed ", "succeeded "))
+            assert said.split()[-1] == "False"
