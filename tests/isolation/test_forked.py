@@ -180,7 +180,8 @@ def djsci_handler(request):
         "modules": sorted(sys.modules), "path": [p for p in sys.path if "djsci" not in p],
         "environment": sorted(os.environ), "builtins": sorted(vars(builtins)),
         "signals": [str(signal.getsignal(n)) for n in (2, 13, 15)], "umask": os.umask(0o022),
-        "limits": [resource.getrlimit(n) for n in range(16) if n != resource.RLIMIT_CPU],
+        "limits": [resource.getrlimit(n) for n in range(16)
+                   if n not in (resource.RLIMIT_CPU, resource.RLIMIT_NPROC)],  # each run's own
         "locale": locale.setlocale(locale.LC_ALL), "threads": threading.active_count(),
         "files": sorted(os.listdir(".")), "json": json.dumps.__module__,
         "descriptors": len(os.listdir("/proc/self/fd")), "hooks": len(sys.meta_path),
