@@ -5,6 +5,7 @@ import codecs
 import contextlib
 import json
 import os
+import select
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -18,7 +19,7 @@ from djsci.guest.requests import HandlerRequest
 from .base import Limits, Stop
 from .execution import Outbox, final, readable_size
 from .frames import Frames, reason
-from .workers import Worker, readable
+from .workers import Worker
 
 Name = Literal["stdout", "stderr"]
 BURST = 1 << 18  # characters of output in one event
@@ -162,14 +163,19 @@ class Conversation:
         worker = self.worker
         sock, out, err = worker.sock.fileno(), worker.out, worker.err
         open_ones = [sock, out, err]
+        poller = select.poll()
+        for descriptor in open_ones:
+            poller.register(descriptor, select.POLLIN)
         is_dead_since: float | None = None
         while open_ones and not (self.frames.is_done or self._bad):
-            found = readable(*open_ones)
+            found = [descriptor for descriptor, _ in poller.poll(0)]
             for descriptor in [one for one in found if one != sock]:
                 if not self._take_raw(descriptor, "stdout" if descriptor == out else "stderr"):
                     open_ones.remove(descriptor)
+                    poller.unregister(descriptor)
             if found == [sock] and not self._take_frame():
                 open_ones.remove(sock)
+                poller.unregister(sock)
             if self._text_size >= BURST or self._fresh or not found:
                 await self._emit()
             if not found:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from djsci.isolation import bwrap, landlock, users
+from djsci.isolation import bwrap, fonts, landlock, users
 from djsci.isolation import process as bare
 from djsci.isolation.limits import Limits
 
@@ -80,6 +80,7 @@ class Ground:
         if self.has_own_root or is_walled:
             home = "/tmp" if self.has_own_root else str(work)  # noqa: S108
             environment |= {"MPLCONFIGDIR": f"{home}/.matplotlib", "IPYTHONDIR": f"{home}/.ipython"}
+            environment |= fonts_offered()
         wrapped = self._walled if is_walled else self._forking
         return subprocess.Popen(  # noqa: S603 - our own program
             wrapped(argv, environment, folder, work or folder, [kept], uid),
@@ -105,7 +106,7 @@ class Ground:
                 argv,
                 environment=environment,
                 limits=self.limits(),
-                readable=[str(folder / "guest.zip")],
+                readable=[str(folder / "guest.zip"), *fonts_offered().values()],
                 uid=uid,
                 keep=keep,
                 may_nest=True,
@@ -123,7 +124,7 @@ class Ground:
         keep: Sequence[int],
         uid: int | None,
     ) -> list[str]:
-        readable, limits = [str(folder / "guest.zip")], self.limits()
+        readable, limits = [str(folder / "guest.zip"), *fonts_offered().values()], self.limits()
         if self.isolation == "bwrap":
             return bwrap.command(
                 argv, environment=environment, limits=limits, readable=readable, uid=uid, keep=keep
@@ -133,6 +134,12 @@ class Ground:
                 argv, limits=limits, folder=str(work), readable=readable, uid=uid, keep=keep
             )
         return bare.command(argv)
+
+
+def fonts_offered() -> dict[str, str]:
+    """What tells a walled guest where matplotlib's list of fonts can be read."""
+    found = fonts.offered()
+    return {} if found is None else {fonts.VARIABLE: found}
 
 
 def make_folder(path: Path, uid: int | None) -> Path:

@@ -14,7 +14,7 @@ from djsci.core.errors import IsolationUnavailable, SourceInvalid
 from djsci.core.events import End, Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
-from djsci.isolation import probe, users
+from djsci.isolation import fonts, probe, users
 from djsci.isolation.limits import Limits as Bounds
 
 from . import tree
@@ -55,6 +55,8 @@ class KernelEngine(Engine):
         if reason is not None:
             logger.error("No run starts: %s", reason)
             raise IsolationUnavailable
+        if self.pool.ground.isolation != "process":
+            await asyncio.to_thread(fonts.offered)
         self.pool.open()
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from djsci.isolation import bwrap, landlock, users
 from djsci.isolation import process as bare
 
-from .ground import Ground
+from .ground import Ground, fonts_offered
 
 PROGRAMS = tuple(str(Path(__file__).with_name(name)) for name in ("front.py", "launch.py"))
 
@@ -49,7 +49,8 @@ class Wall:
         if self.level == "process":
             return dict(given)
         home = "/tmp" if self.level == "bwrap" else str(self.folder / "home")  # noqa: S108
-        return {**given, "MPLCONFIGDIR": f"{home}/matplotlib", "IPYTHONDIR": f"{home}/.ipython"}
+        folders = {"MPLCONFIGDIR": f"{home}/matplotlib", "IPYTHONDIR": f"{home}/.ipython"}
+        return {**given, **folders, **fonts_offered()}
 
     def command(
         self, argv: Sequence[str], *, environment: Mapping[str, str], connection: Path
@@ -61,6 +62,7 @@ class Wall:
         known = {str(connection), os.path.realpath(connection)}
         argv = [str(given) if part in known else part for part in argv]
         readable = [*PROGRAMS, str(self.folder.parent / "guest.zip"), str(given)]
+        readable += fonts_offered().values()
         if self.level == "bwrap":
             return bwrap.command(
                 argv,

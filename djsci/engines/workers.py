@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import os
-import select
 import signal
 import socket
 import struct
@@ -147,11 +146,3 @@ class Worker:
 def _set(waiting: "asyncio.Future[None]") -> None:
     if not waiting.done():
         waiting.set_result(None)
-
-
-def readable(*descriptors: int) -> list[int]:
-    """Those that can be read now. Looked at in this order: what is written first is seen last."""
-    poller = select.poll()
-    for descriptor in descriptors:
-        poller.register(descriptor, select.POLLIN)
-    return [descriptor for descriptor, _ in poller.poll(0)]

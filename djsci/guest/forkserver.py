@@ -18,7 +18,7 @@ import types
 import warnings
 from typing import Any, NamedTuple
 
-from . import frames, processes, rehearsal, worker
+from . import fonts, frames, processes, rehearsal, worker
 
 SETTLED = 0.5  # seconds in which a library's own short-lived thread may end
 
@@ -55,6 +55,7 @@ def prepare(preload: list[str], *, may_have_threads: bool = False) -> Any:
     Raises `Refused`: who has a second thread may not fork.
     """
     processes.adopt_orphans()
+    fonts.take()
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm falls back to text
     shell = None
     with contextlib.suppress(ImportError):

@@ -24,7 +24,7 @@ import zmq
 from IPython import get_ipython
 from IPython.core.compilerop import CachingCompiler
 
-from . import api, call, keyboard, results
+from . import api, call, fonts, keyboard, results
 from .requests import HandlerRequest
 
 MIME = "application/vnd.djsci.frame+json"
@@ -82,6 +82,7 @@ _runs: list[Run] = []
 def warm(preload: Sequence[str]) -> None:
     """Import what most runs import, before there is a run."""
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm falls back to text
+    fonts.take()
     for name in preload:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
