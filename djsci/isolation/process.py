@@ -1,5 +1,6 @@
 """Level `process`: a process of its own with an environment of its own, and no wall around it."""
 
+import ctypes
 import os
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from typing import Any
 
 from .limits import Limits
 
+PR_SET_DUMPABLE = 4
 PASSED = ("LANG", "TZ")
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -47,6 +49,12 @@ def environment(run_folder: Path) -> dict[str, str]:
     }
     values |= {name: os.environ[name] for name in PASSED if os.environ.get(name)}
     return values | ONE_THREAD
+
+
+def hide() -> None:
+    """Refuse this process's memory and environment, which hold secrets, to others of its user."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def matplotlib_folder() -> str:

@@ -15,6 +15,7 @@ from django.db import connections
 from djsci import conf
 from djsci.access.database import in_database
 from djsci.engines.registry import Engines
+from djsci.isolation import process
 
 from . import claims, doorbell, sweep
 from .execute import Execution, execute
@@ -30,6 +31,7 @@ class Executor:
     """Claims runs while it has slots, holds their leases, ends them when told to."""
 
     def __init__(self) -> None:
+        process.hide()
         self.pid = os.getpid()
         self.id = uuid.uuid4()
         self.is_draining = False

@@ -21,8 +21,8 @@ UNPRIVILEGED = (
     *("--unshare-user", "--disable-userns", "--uid", "4711", "--gid", "4711", "--cap-drop", "ALL"),
     *("--bind", "/", "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/dev/shm"),  # noqa: S108
 )
-SCRIPT = """
-import asyncio, json, os, sys
+SCRIPT = r"""
+import asyncio, json, os, subprocess, sys
 from contextlib import aclosing
 sys.path.insert(0, sys.argv[1])
 from django.conf import settings
@@ -34,7 +34,7 @@ from djsci.engines import registry
 from djsci.engines.base import Limits, Stop
 from djsci.engines.fork import ForkEngine
 from djsci.guest.requests import HandlerRequest
-from djsci.isolation import probe
+from djsci.isolation import probe, process
 
 CODE = b'''
 import os, socket
@@ -48,6 +48,20 @@ def djsci_handler(request):
             found.append(type(error).__name__)
     return found
 '''
+
+def read_ours():
+    # what a child of ours, of the same user, can read of us
+    code = (
+        "import os, sys\nfound = []\n"
+        "for name in ('environ', 'mem', 'maps'):\n"
+        "    try:\n"
+        "        open(f'/proc/{os.getppid()}/{name}', 'rb').read(1)\n"
+        "        found.append(name)\n"
+        "    except OSError: pass\n"
+        "print(*found)"
+    )
+    argv = [sys.executable, "-I", "-c", code]
+    return subprocess.run(argv, capture_output=True, text=True).stdout.split()
 
 async def run(level):
     engine = ForkEngine(size=0, isolation=level)
@@ -70,6 +84,9 @@ try:
     registry.level("bwrap")
 except IsolationUnavailable as error:
     found["file"] = error.code
+found["before"] = read_ours()
+process.hide()
+found["after"] = read_ours()
 print(json.dumps(found))
 """
 
@@ -88,6 +105,7 @@ def test_an_unprivileged_server_without_user_namespaces_has_landlock_and_refuses
         [4711, "PermissionError", "PermissionError", "PermissionError"],
         "succeeded",
     )
+    assert ("environ" in found["before"], found["after"]) == (True, [])
     assert (found["refused"], found["file"]) == ("isolation_unavailable", "isolation_unavailable")
 
 
