@@ -21,7 +21,7 @@ import pytest_asyncio
 from djsci.core import events, sources
 from djsci.core.events import End, Event
 from djsci.core.sources import Source
-from djsci.engines import tree
+from djsci.engines import installed, tree
 from djsci.engines.base import Limits, Stop
 from djsci.engines.fork import ForkEngine
 from djsci.guest.requests import HandlerRequest
@@ -733,3 +733,35 @@ async def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
     await server.wait()
     await until(lambda: not children & tree.snapshot().keys())
     await until(lambda: os.listdir(tmp_path) == [])
+
+
+async def test_a_server_is_renewed_when_a_package_comes_and_runs_in_flight_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("site.getsitepackages", lambda: [str(tmp_path)])
+    monkeypatch.setattr(installed, "LOOK", 0.0)
+    engine = ForkEngine(size=0)
+    await engine.open()
+    code = "print('up', flush=True)\nimport time, pathlib\nwhile not pathlib.Path({!r}).exists():\n"
+    flag = tmp_path / "go on"
+    slow = cells(code.format(str(flag)) + "    time.sleep(0.01)", "'unharmed'")
+    servers = []
+
+    async def renew(event: Event) -> None:
+        if isinstance(event, events.Stream):
+            servers.append(engine.supply.server)
+            (tmp_path / "new_package").mkdir()
+            assert result(await play(engine, cells("1 + 1"))) == 2
+            servers.append(engine.supply.server)
+            flag.touch()
+
+    said: list[Event] = []
+    run = engine.execute(slow, HandlerRequest(), limits=LIMITS, stop=Stop())
+    async with asyncio.timeout(60), aclosing(run) as stream:
+        async for event in stream:
+            said.append(event)
+            await renew(event)
+    assert (result(said), end(said).state) == ("unharmed", "succeeded")
+    assert servers[0] is not servers[1]
+    await until(lambda: servers[0] is not None and not servers[0].is_alive)
+    await engine.close()
