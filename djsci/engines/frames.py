@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from djsci.core import events
 
+from . import bundle
+
 MIME = "application/vnd.djsci.frame+json"
 TEXT_LIMIT = 64 << 10
 LINES = 400  # of a traceback
-OF_DJANGO = ("AppRegistryNotReady", "ImproperlyConfigured", "ModuleNotFoundError")
+OF_DJANGO = ("AppRegistryNotReady", "ImproperlyConfigured")
 REFUSED = {"ResultNotJson": "result_not_json", "ResultTooLarge": "result_too_large"}
 TRUSTED = (
     "This file runs without the Django project: its models, settings and modules are there only "
@@ -139,4 +142,14 @@ def reason(error: events.Error) -> str:
 def explained(ename: str, evalue: str) -> str:
     """An error's text, with the switch that would help where the project's Django is missed."""
     evalue = evalue[:TEXT_LIMIT]
-    return f"{evalue}\n{TRUSTED}" if ename in OF_DJANGO else evalue
+    is_missed = ename in OF_DJANGO or (ename == "ModuleNotFoundError" and _is_ours(evalue))
+    return f"{evalue}\n{TRUSTED}" if is_missed else evalue
+
+
+def _is_ours(evalue: str) -> bool:
+    """Whether the module that was not found is one of the project's."""
+    name = evalue.partition("'")[2].partition("'")[0].partition(".")[0]
+    places = [Path(folder, name) for folder in bundle.hidden()] if name.isidentifier() else []
+    return name == "djsci" or any(
+        place.is_dir() or place.with_suffix(".py").is_file() for place in places
+    )

@@ -21,6 +21,7 @@ SPACES = NEW_USER | NEW_PID | NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES
 CLONE = {"x86_64": 56, "aarch64": 220}
 STATUS = struct.Struct("i")  # a wait status
 NOBODY = 65534  # who everybody is inside bwrap
+BIND = 4096
 NOSUID, NODEV, NOEXEC, RECURSIVE, PRIVATE = 2, 4, 8, 16384, 1 << 18
 PDEATHSIG, CAPBSET_DROP = 1, 24
 UP, GET_FLAGS, SET_FLAGS = 1, 0x8913, 0x8914
@@ -67,7 +68,9 @@ def enter(
 
     Returns the folder that the run works in; `folder` and `uid` are of levels without namespaces.
     """
-    separate([Folder(path, size) for path, size in SIZES.items()], owner=owner, report=report)
+    folders = [Folder(path, size) for path, size in SIZES.items()]
+    kept = (*landlock.interpreter_paths(), *readable)
+    separate(folders, kept=kept, owner=owner, report=report)
     os.setsid()
     close(limits, writable=tuple(SIZES), readable=readable)
     return WORK
@@ -84,6 +87,7 @@ def wait_for(worker: int) -> int:
 def separate(
     folders: Sequence[Folder],
     *,
+    kept: Sequence[str] = (),
     owner: tuple[int, int] = (NOBODY, NOBODY),
     report: int | None = None,
     as_first: Callable[[int], int] = wait_for,
@@ -92,7 +96,8 @@ def separate(
 
     The first one is pid 1 of the run: when it ends, as soon as `as_first(worker)` has returned the
     status that it writes to `report`, the kernel kills the rest. It stays outside the worker's
-    Landlock domain. `owner` are the user and the group of who called `fork`.
+    Landlock domain. What lies in one of `folders` stays only where `kept` names it. `owner` are the
+    user and the group of who called `fork`.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = owner
@@ -104,7 +109,7 @@ def separate(
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
     libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the change of user, which clears it
-    _mounts(libc, folders)
+    _mounts(libc, folders, kept)
     _loopback()
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")
@@ -120,12 +125,29 @@ def separate(
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _mounts(libc: ctypes.CDLL, folders: Sequence[Folder]) -> None:
+def _mounts(libc: ctypes.CDLL, folders: Sequence[Folder], kept: Sequence[str]) -> None:
     _mount(libc, "none", "/", None, RECURSIVE | PRIVATE)
+    covered = {path for path in kept for folder in folders if path.startswith(folder.path + "/")}
+    opened = {path: os.open(path, os.O_PATH) for path in sorted(covered) if os.path.exists(path)}
     for folder in folders:
         options = f"size={folder.size},nr_inodes={INODES},mode=0700"
         _mount(libc, "tmpfs", folder.path, "tmpfs", NOSUID | NODEV, options)
+    for path, descriptor in opened.items():
+        _uncover(libc, path, descriptor)
     _mount(libc, "proc", "/proc", "proc", NOSUID | NODEV | NOEXEC)
+
+
+def _uncover(libc: ctypes.CDLL, path: str, descriptor: int) -> None:
+    """Put back what is open as `descriptor` at `path`, in a folder that has been covered."""
+    source = f"/proc/self/fd/{descriptor}"
+    if not os.path.exists(path):  # else below another that is back already
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        if os.path.isdir(source):
+            os.mkdir(path)
+        else:
+            os.close(os.open(path, os.O_CREAT, 0o444))
+        _mount(libc, source, path, None, BIND | RECURSIVE)
+    os.close(descriptor)
 
 
 def _loopback() -> None:

@@ -355,6 +355,10 @@ async def test_what_the_project_has_is_missed_with_a_word_on_the_switch(
     assert "`trusted`" in error(said).evalue
     said = await play(engine, cells("from django.contrib.auth.models import User\nUser"))
     assert "`trusted`" in error(said).evalue
+    said = await play(engine, cells("import asgi_project"))
+    assert "`trusted`" in error(said).evalue
+    said = await play(engine, cells("import nothing_of_anybody"))
+    assert error(said).evalue == "No module named 'nothing_of_anybody'"
 
 
 async def test_the_environment_and_the_folder_are_the_runs_own(

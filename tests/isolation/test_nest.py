@@ -17,10 +17,11 @@ import os, sys, time
 sys.path.append({root!r})
 from djsci.isolation import nest
 from djsci.isolation.limits import Limits
+{made}
 heard, report = os.pipe()
 if nest.fork() == 0:
     folders = [nest.Folder("/tmp", 1 << 20), nest.Folder("/workdir", 1 << 20)]
-    nest.separate(folders, report=report{first})
+    nest.separate(folders, kept=[{kept}], report=report{first})
     nest.close(Limits(), writable=("/tmp", "/workdir"))
     {body}
     os._exit(0)
@@ -29,9 +30,9 @@ print(os.waitstatus_to_exitcode(nest.STATUS.unpack(os.read(heard, 4))[0]))
 """
 
 
-def run(body: str, first: str = "") -> str:
+def run(body: str, first: str = "", kept: str = "", made: str = "") -> str:
     root = str(Path(__file__).parent.parent.parent)
-    code = CHILD.format(root=root, body=body, first=first)
+    code = CHILD.format(root=root, body=body, first=first, kept=kept, made=made)
     argv = [sys.executable, "-I", "-c", code]
     with users.lease() as uid:
         command = bwrap.command(
@@ -61,6 +62,16 @@ def test_two_runs_share_no_file_and_no_memory() -> None:
         " open('/tmp/mine', 'w').close(); open('/workdir/mine', 'w').close()"
     )
     assert [run(body), run(body)] == ["[] []\n0", "[] []\n0"]
+
+
+def test_what_lies_in_a_covered_folder_is_there_where_it_is_kept() -> None:
+    need("bwrap")
+    made = "open('/tmp/kept', 'w').write('x'); os.makedirs('/tmp/a/b'); open('/tmp/gone', 'w'); "
+    body = (
+        "print(sorted(os.listdir('/tmp')), open('/tmp/kept').read(), os.listdir('/tmp/a'),"
+        " flush=True)"
+    )
+    assert run(body, kept="'/tmp/kept', '/tmp/a/b'", made=made) == "['a', 'kept'] x ['b']\n0"
 
 
 def test_when_the_first_process_ends_the_kernel_kills_the_rest() -> None:
