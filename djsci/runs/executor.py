@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connections
 
 from djsci import conf
-from djsci.access.database import in_database
+from djsci.access.database import close_connections, in_database
 from djsci.engines.registry import Engines
 
 from . import claims, doorbell, sweep
@@ -251,12 +251,13 @@ def drain(timeout: float) -> bool:
 
 
 def stop() -> None:
-    """End this process's executor; the next `start` makes a new one."""
+    """End this process's executor and close the pools' connections; `start` makes a new one."""
     global _current
     executor = current()
     if executor is not None:
         executor.stop()
         _current = None
+    close_connections()
 
 
 def _drain_fast() -> None:
@@ -264,7 +265,7 @@ def _drain_fast() -> None:
     executor = current()
     if executor is not None:
         executor.drain(0)
-        stop()
+    stop()
 
 
 _register = getattr(threading, "_register_atexit", atexit.register)
