@@ -226,6 +226,29 @@ async def test_a_right_that_was_withdrawn_while_queued_denies_the_run(
     assert view.state == "denied"
 
 
+class Unreachable:
+    """A back-end of permissions that is away."""
+
+    def has_perm(self, user: Any, permission: str, obj: Any = None) -> bool:
+        raise ConnectionError
+
+
+async def test_rights_that_cannot_be_asked_at_the_claim_end_the_run(
+    make_file: MakeFile, caller: Caller, django_user_model: Any
+):
+    file = await in_database(make_file, PRINTS, access="authenticated")
+    guest_user = await in_database(django_user_model.objects.create_user, "eve")
+    guest = Caller(user=guest_user, token=None, via="cookie", scopes=None)
+    with override_settings(DJSCI={"RUNNING": 0}):
+        started = await runs.start(file.pk, caller=guest, trigger="api")
+        await in_database(PrivateFile.objects.filter(pk=file.pk).update, access="private")
+    with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Unreachable"]):
+        executor.start().ring()
+        view = await runs.finish(started.run_id, wait=30)
+    assert view is not None
+    assert (view.state, view.reason) == ("crashed", "the engine failed: ConnectionError")
+
+
 async def test_a_run_is_pinned_to_its_version(make_file: MakeFile, caller: Caller, user: Any):
     file = await in_database(make_file, "def djsci_handler(request): return 1")
     with override_settings(DJSCI={"RUNNING": 0}):
