@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from django.conf import settings
@@ -25,6 +26,7 @@ _MESSAGES_COOKIE = "messages"
 OVERHEAD = 1 << 20  # what a form adds to the files that it carries
 _WAIT = re.compile(r'\bwait\s*=\s*"?(\d{1,9})"?\s*(?:;|$)', re.IGNORECASE)
 MOST_WAIT = 300
+_SHORT = 16 << 10
 _ASK_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'"
@@ -61,11 +63,20 @@ async def read_body(request: HttpRequest, *, most: int) -> bytes:
     if not hasattr(request, "_body"):
         if request._read_started:  # type: ignore[attr-defined]
             return b""  # a middleware has parsed it: what it held is in POST and FILES
-        body = await in_files(request.read, most + 1)
+        if _is_in_memory(request):
+            body = request.read(most + 1)
+        else:
+            body = await in_files(request.read, most + 1)
         if len(body) > most:
             raise TooLarge(f"The body has more than {most} bytes.")
         request._body = body
     return request.body
+
+
+def _is_in_memory(request: HttpRequest) -> bool:
+    """Whether the server's body is small enough that Django spooled nothing to a file."""
+    stream = getattr(request, "_stream", None)
+    return isinstance(stream, SpooledTemporaryFile) and not getattr(stream, "_rolled", True)
 
 
 async def start(
@@ -73,7 +84,11 @@ async def start(
 ) -> str:
     """Start a run of the file whose request is this one; the run's id. `rest`: its `path_info`."""
     body = await read_body(request, most=conf.get("UPLOAD_LIMIT") + OVERHEAD)
-    handed = await in_files(_handed, request, body, rest)
+    is_short = len(body) <= _SHORT and request.content_type != "multipart/form-data"
+    if is_short:  # nothing to read or to parse that would be worth another thread
+        handed = _handed(request, body, rest)
+    else:
+        handed = await in_files(_handed, request, body, rest)
     started = await runs.start(
         ref,
         caller=caller,

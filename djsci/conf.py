@@ -52,6 +52,8 @@ class Intervals:
     """Every interval and window in seconds, every stream cap in bytes; tests shorten them."""
 
     window: float = 0.05
+    company: float = 0.015  # that `running` waits for others to share its append
+    next_claim: float = 0.02  # after an end, where no run was known to wait
     poll: float = 1.0
     poll_remote: float = 0.25
     hub_idle: float = 30.0

@@ -2,29 +2,42 @@
 
 import asyncio
 import contextvars
+import os
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import ParamSpec, TypeVar
 
-from django.db import close_old_connections, connection, connections, transaction
+from django.db import connection, connections, transaction
 
 from djsci.models import PrivateFile
+
+from .connections import borrowed
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-DB_POOL = ThreadPoolExecutor(8, thread_name_prefix="djsci-db")
-FILES_POOL = ThreadPoolExecutor(4, thread_name_prefix="djsci-files")
+CLOSING = 2.0  # seconds that a busy thread gets to come and close what it keeps
+
+
+def _make_pools() -> None:
+    """After a fork anew: the parent's threads, and the connections they hold, are not ours."""
+    global DB_POOL, FILES_POOL
+    DB_POOL = ThreadPoolExecutor(8, thread_name_prefix="djsci-db")
+    FILES_POOL = ThreadPoolExecutor(4, thread_name_prefix="djsci-files")
+
+
+DB_POOL: ThreadPoolExecutor
+FILES_POOL: ThreadPoolExecutor
+_make_pools()
+os.register_at_fork(after_in_child=_make_pools)
 
 
 def _fresh(function: Callable[[], T]) -> T:
-    close_old_connections()
-    try:
+    with borrowed():
         return function()
-    finally:
-        close_old_connections()
 
 
 async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -54,7 +67,17 @@ def writing() -> Iterator[None]:
 
 
 def close_connections() -> None:
-    """Close the connections that the pools' threads hold; nobody may be using them."""
+    """Have each thread of the pools close what it keeps; who uses them later opens new ones."""
     for pool in (DB_POOL, FILES_POOL):
-        for future in [pool.submit(connections.close_all) for _ in range(pool._max_workers)]:
-            future.result()
+        threads = len(pool._threads)
+        if not threads:
+            continue
+        together = threading.Barrier(threads)  # else a quick thread would take two turns
+        with suppress(RuntimeError):  # the pool was shut down
+            wait([pool.submit(_close_own, together) for _ in range(threads)], timeout=2 * CLOSING)
+
+
+def _close_own(together: threading.Barrier) -> None:
+    connections.close_all()
+    with suppress(threading.BrokenBarrierError):
+        together.wait(CLOSING)

@@ -37,19 +37,25 @@ class Started:
     is_new: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Call:
-    """Everything that is asked for, checked and ready to become a row."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Who asks for which version, and how."""
 
     file: PrivateFile
     version: Version
     caller: Caller
     trigger: str
+    key: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Asked):
+    """Everything that is asked for, checked and ready to become a row."""
+
     engine: str
     isolation: str
     parameters: dict[str, Any]
     request: str
-    key: str | None
     digest: str
 
 
@@ -74,29 +80,9 @@ async def start(
     if running is not None and running.is_draining:
         raise Draining
     file, version = await in_database(_look_up, file_id, caller)
-    source = await in_files(versions.source, version)
-    checked = await in_files(
-        _check, source, parameters or {}, text_parameters, is_strict=request is None
-    )
-    if request is None:
-        request = requests.from_parameters(
-            checked, user=_user(caller), path=f"/djsci/call/{file_id}/"
-        )
-    request = replace(request, parameters=checked, user=_user(caller))
-    choice = await in_files(registry.choose, file, version, source)
-    text = dumps(request.to_dict())
-    call = Call(
-        file=file,
-        version=version,
-        caller=caller,
-        trigger=trigger,
-        engine=choice.engine,
-        isolation=choice.isolation,
-        parameters=checked,
-        request=await _stored(text),
-        key=key or None,
-        digest=_digest(request, checked) if key else "",
-    )
+    asked = Asked(file=file, version=version, caller=caller, trigger=trigger, key=key or None)
+    path = f"/djsci/call/{file_id}/"
+    call = await in_files(_prepare, asked, parameters or {}, text_parameters, request, path=path)
     started = await in_database(_admit, call)
     if started.is_new:
         dispatch.ring()
@@ -107,6 +93,32 @@ def _look_up(file_id: str, caller: Caller) -> tuple[PrivateFile, Version]:
     file = uploads.find(file_id)
     permissions.require_run(caller, file)
     return file, uploads.current_version(file)
+
+
+def _prepare(
+    asked: Asked,
+    parameters: Mapping[str, Any],
+    text: Mapping[str, list[str]] | None,
+    request: HandlerRequest | None,
+    *,
+    path: str,
+) -> Call:
+    """The call, in one thread: its parameters checked, its engine chosen, its request stored."""
+    source = versions.source(asked.version)
+    user = _user(asked.caller)
+    checked = _check(source, parameters, text, is_strict=request is None)
+    if request is None:
+        request = requests.from_parameters(checked, user=user, path=path)
+    request = replace(request, parameters=checked, user=user)
+    choice = registry.choose(asked.file, asked.version, source)
+    return Call(
+        **vars(asked),
+        engine=choice.engine,
+        isolation=choice.isolation,
+        parameters=checked,
+        request=_stored(dumps(request.to_dict())),
+        digest=_digest(request, checked) if asked.key else "",
+    )
 
 
 def _check(
@@ -131,10 +143,8 @@ def _user(caller: Caller) -> User:
     )
 
 
-async def _stored(text: str) -> str:
-    if len(text) <= _REQUEST_INLINE:
-        return text
-    return "blob:" + await in_files(blobs.put, text.encode())
+def _stored(text: str) -> str:
+    return text if len(text) <= _REQUEST_INLINE else "blob:" + blobs.put(text.encode())
 
 
 def _digest(request: HandlerRequest, parameters: Mapping[str, Any]) -> str:

@@ -34,6 +34,14 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What one claim took; `are_left`: more was queued, which a slot or a limit kept back."""
+
+    claims: list[Claim]
+    are_left: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """What the database says of a run that is executed here."""
 
@@ -98,19 +106,20 @@ def beat(executor: uuid.UUID, *, busy: int, is_draining: bool) -> None:
     Executor.objects.filter(pk=executor).update(seen=Now(), busy=busy, is_draining=is_draining)
 
 
-def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> list[Claim]:
+def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> Taken:
     """Take at most `slots` startable runs: of who has the fewest running, then the oldest."""
     queued = Run.objects.filter(state="queued", cancel="", format__lte=FORMAT, queue__in=queues)
     # Looked at first without the lock: an idle executor must not hold up those who write.
-    return _claim(executor, slots, queued) if queued.exists() else []
+    return _claim(executor, slots, queued) if queued.exists() else Taken([], False)
 
 
 @transaction.atomic
-def _claim(executor: uuid.UUID, slots: int, runs: QuerySet[Run]) -> list[Claim]:
+def _claim(executor: uuid.UUID, slots: int, runs: QuerySet[Run]) -> Taken:
     enter_gate()
     register(executor, slots=slots)
     waiting = runs.order_by("created")[: conf.get("QUEUE")]
     queued = list(waiting.values("pk", "user", "file", "timeout", "file__settings"))
+    found = len(queued)
     counts = _Counts()
     claims: list[Claim] = []
     while queued and len(claims) < slots and counts.host < conf.running_slots():
@@ -123,7 +132,7 @@ def _claim(executor: uuid.UUID, slots: int, runs: QuerySet[Run]) -> list[Claim]:
         if taken:
             claims.append(taken)
             counts.add(run["user"], run["file"])
-    return claims
+    return Taken(claims, are_left=found > len(claims))
 
 
 class _Counts:

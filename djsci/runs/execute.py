@@ -53,11 +53,11 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
     run_id = execution.claim.run_id
     recorder: Recorder | None = None
     try:
-        run = await in_database(_load, run_id)
+        run, refusal = await in_database(_load, run_id)
         execution.has_retries = run.starts <= run.retries
         recorder = _recorder(run, execution, writer)
         await recorder.add(Status(state="starting"))
-        end = await _run(run, execution, engines, recorder)
+        end = await _run(run, refusal, execution, engines, recorder)
         if execution.is_lost:
             raise LeaseLost(run_id)
         if _may_start_again(run, execution, end):
@@ -89,16 +89,19 @@ def _recorder(run: Run, execution: Execution, writer: Writer) -> Recorder:
     )
 
 
-async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recorder) -> End:
+async def _run(
+    run: Run, refusal: str | None, execution: Execution, engines: Engines, recorder: Recorder
+) -> End:
     """Everything between the claim and the end; returns the `End` that is to be written."""
     began = time.monotonic()
     try:
-        refusal = await in_database(_refusal, run)
+        if refusal is None:
+            refusal = await in_database(_refusal, run)
         if refusal:
             return End(state="denied", elapsed=0.0, reason=refusal)
-        source = await in_files(versions.source, run.version)
-        request = await in_files(_request, run)
-        engine = await engines.get(await _choose(run, source, recorder))
+        source, request, choice = await in_files(_prepare, run)
+        await _note(run, choice, recorder)
+        engine = await engines.get(choice)
         limits = Limits(
             timeout=run.timeout,
             grace=conf.get("GRACE"),
@@ -121,14 +124,17 @@ async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recor
     return End(state=end.state, elapsed=round(elapsed, 6), reason=reason, abandoned=end.abandoned)
 
 
-async def _choose(run: Run, source: Source, recorder: Recorder) -> Choice:
-    """How it runs by what holds now: trust may have been given or withdrawn since it was asked."""
-    choice = await in_files(registry.choose, run.file, run.version, source)
+def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:
+    """What runs, with what, and how by what holds now: trust may have been given or withdrawn."""
+    source = versions.source(run.version)
+    return source, _request(run), registry.choose(run.file, run.version, source)
+
+
+async def _note(run: Run, choice: Choice, recorder: Recorder) -> None:
     if (choice.engine, choice.isolation) != (run.engine, run.isolation):
         await in_database(_note_choice, run.pk, choice)
     if choice.warning:
         await recorder.add(Log(level="warning", message=choice.warning))
-    return choice
 
 
 def _note_choice(run_id: str, choice: Choice) -> None:
@@ -151,8 +157,14 @@ async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder) -> End:
     return End(state="crashed", reason="the engine ended without saying how")
 
 
-def _load(run_id: str) -> Run:
-    return Run.objects.select_related("file", "version", "user", "token__user").get(pk=run_id)
+def _load(run_id: str) -> tuple[Run, str | None]:
+    """The run and its refusal; None when that must be asked again, where an error ends the run."""
+    run = Run.objects.select_related("file", "version", "user", "token__user").get(pk=run_id)
+    try:
+        return run, _refusal(run)
+    except Exception as error:
+        logger.warning("run %s: asking its rights failed: %s", run_id, type(error).__name__)
+        return run, None
 
 
 def _refusal(run: Run) -> str:

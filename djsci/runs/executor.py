@@ -13,7 +13,7 @@ from typing import Any
 from django.db import connections
 
 from djsci import conf
-from djsci.access.database import in_database
+from djsci.access.database import close_connections, in_database
 from djsci.engines.registry import Engines
 from djsci.isolation import process
 
@@ -42,6 +42,8 @@ class Executor:
         self._stopped = threading.Event()
         self._claiming = asyncio.Lock()
         self._claim_again = False
+        self._are_left = True  # runs that wait for a slot or for the end of another
+        self._next_claim: asyncio.TimerHandle | None = None
         self._engines = Engines()
         self._writer = Writer()
         self._loop = asyncio.new_event_loop()
@@ -100,12 +102,14 @@ class Executor:
     async def _claim_once(self) -> None:
         self._idle.clear()  # before the look at `is_draining`: a drain waits for what is claimed
         try:
+            self._are_left = True  # unless the claim itself says otherwise
             free = self.slots - len(self._running)
             if self.is_draining or free <= 0:
                 return
             taken = await in_database(claims.claim, self.id, slots=free, queues=conf.get("QUEUES"))
-            for item in taken:
+            for item in taken.claims:
                 self._begin(Execution(claim=item))
+            self._are_left = taken.are_left
         except Exception as error:
             logger.warning("claiming failed: %s", type(error).__name__)
         finally:
@@ -123,7 +127,21 @@ class Executor:
             await execute(execution, engines=self._engines, writer=self._writer)
         finally:
             del self._running[execution.claim.run_id]
-            await self._claim()  # it tells a drain that nothing runs any more
+            if self._are_left:
+                await self._claim()  # it tells a drain that nothing runs any more
+            else:
+                self._claim_later()
+
+    def _claim_later(self) -> None:
+        """Nothing is known to wait here: the look at the queue must not race with the answer."""
+        if not self._running and not self._claiming.locked():
+            self._idle.set()
+        if self._next_claim is None:
+            self._next_claim = self._loop.call_later(conf.intervals.next_claim, self._claim_next)
+
+    def _claim_next(self) -> None:
+        self._next_claim = None
+        self.ring()
 
     def cancel(self, run_id: str, *, force: bool) -> None:
         """Stop a run that is executed here; others are reached by their own tick."""
@@ -253,12 +271,13 @@ def drain(timeout: float) -> bool:
 
 
 def stop() -> None:
-    """End this process's executor; the next `start` makes a new one."""
+    """End this process's executor and close the pools' connections; `start` makes a new one."""
     global _current
     executor = current()
     if executor is not None:
         executor.stop()
         _current = None
+    close_connections()
 
 
 def _drain_fast() -> None:
@@ -266,7 +285,7 @@ def _drain_fast() -> None:
     executor = current()
     if executor is not None:
         executor.drain(0)
-        stop()
+    stop()
 
 
 _register = getattr(threading, "_register_atexit", atexit.register)

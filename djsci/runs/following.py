@@ -55,14 +55,18 @@ class Hubs:
                 self._poller = None
 
     async def _poll(self) -> None:
-        """Ask for all followed runs in one query: what the bell did not say is heard here."""
+        """Ask for all followed runs in one query: what the bell did not say is heard here.
+
+        Whoever makes a hub has asked for its run just now, so the first round waits too.
+        """
+        is_remote = True  # until it is known that none is
         while True:
+            await asyncio.sleep(conf.intervals.poll_remote if is_remote else conf.intervals.poll)
             is_remote = False
             try:
                 is_remote = await self._poll_once()
             except Exception as error:
                 logger.warning("polling the runs failed: %s", type(error).__name__)
-            await asyncio.sleep(conf.intervals.poll_remote if is_remote else conf.intervals.poll)
 
     async def _poll_once(self) -> bool:
         followed = {key: hub for key, hub in self._hubs.items() if not hub.is_ended}

@@ -32,6 +32,9 @@ class RunView:
         return self.state not in LIVE
 
 
+_VIEWED = ("file_id", "state", "reason", "result", "result_ref", "http", "error")
+
+
 def iso(time: datetime | None) -> str | None:
     """ISO 8601 in UTC, or None."""
     return None if time is None else time.astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -91,7 +94,15 @@ async def finish(run_id: str, *, wait: float | None) -> RunView | None:
     """The run once its `end` is committed; None when `wait` seconds pass first."""
     if not await following.finish(run_id, wait=wait):
         return None
-    return view(await get(run_id))
+    return await in_database(_view_now, run_id)
+
+
+def _view_now(run_id: str) -> RunView:
+    """The columns of a view and no more: somebody waits for this answer."""
+    run = Run.objects.filter(pk=run_id).only(*_VIEWED).first()
+    if run is None:
+        raise NotFound
+    return view(run)
 
 
 def view(run: Run) -> RunView:

@@ -25,6 +25,7 @@ from djsci.core.events import (
 
 from .log import Append, end_columns, numbered
 from .output import OutputCap
+from .pace import Pace
 from .references import References, Store, size_of
 
 _TEXT_BYTES = 64 << 10
@@ -80,8 +81,7 @@ class Recorder:
         self._display_bytes = 0
         self._result: Result | None = None
         self._error: Error | None = None
-        self._wake = asyncio.Event()
-        self._urgent = asyncio.Event()
+        self._pace = Pace()
         self._drained = asyncio.Event()
         self._failure: Exception | None = None
         self._is_closed = False
@@ -114,16 +114,24 @@ class Recorder:
             case Error():
                 self._error = event
                 self._line(event)
-                self._urgent.set()
+                self._pace.hurry()
             case Status():
-                self._columns["state"] = event.state
-                if event.state == "running":
-                    self._columns |= self._running_columns
-                self._line(event)
-                self._urgent.set()
+                self._status(event)
             case _:
                 self._line(event)
-        self._wake.set()
+        self._pace.note()
+
+    def _status(self, event: Status) -> None:
+        """The claim has written `starting`; `running` is due soon: a short run is one append."""
+        self._columns["state"] = event.state
+        self._line(event)
+        if event.state == "starting":
+            self._pace.within(conf.intervals.window)
+        elif event.state == "running":
+            self._columns |= self._running_columns
+            self._pace.within(conf.intervals.company)
+        else:
+            self._pace.hurry()
 
     def _add_now(self, piece: Event) -> None:
         if isinstance(piece, Stream):
@@ -158,8 +166,7 @@ class Recorder:
     async def _close(self, columns: dict[str, Any]) -> None:
         self._is_closed = True
         self._columns |= columns
-        self._wake.set()
-        self._urgent.set()
+        self._pace.hurry()
         await self._task
         if self._failure is not None:
             raise self._failure
@@ -214,7 +221,7 @@ class Recorder:
         self._pending.append((t, line))
         self._pending_bytes += len(line)
         if self._pending_bytes > _FLUSH_BYTES or len(self._pending) >= _FLUSH_EVENTS:
-            self._urgent.set()
+            self._pace.hurry()
 
     def _has_room(self, size: int) -> bool:
         """Whether displays and notes of the run may grow by `size` bytes; else it is counted."""
@@ -250,15 +257,15 @@ class Recorder:
         self._pending = kept
 
     async def _flush_always(self) -> None:
-        """At once after silence, then one flush a window; earlier when it is urgent or much."""
         try:
             while not (self._is_closed and self._is_empty):
-                await self._wake.wait()
-                self._wake.clear()
-                self._urgent.clear()
+                await self._pace.turn()
                 await self._flush()
-                if not self._is_closed:
-                    await self._pause()
+                if self._is_closed:
+                    continue
+                await self._pace.pause()
+                if not self._is_empty:
+                    self._pace.note()
         except Exception as failure:
             self._failure = failure
             self._drained.set()
@@ -267,15 +274,6 @@ class Recorder:
     @property
     def _is_empty(self) -> bool:
         return not (self._pending or self._text_of or self._progress or self._columns)
-
-    async def _pause(self) -> None:
-        try:
-            async with asyncio.timeout(conf.intervals.window):
-                await self._urgent.wait()
-        except TimeoutError:
-            pass
-        if not self._is_empty:
-            self._wake.set()
 
     async def _flush(self) -> None:
         self._close_text()

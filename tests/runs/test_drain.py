@@ -1,16 +1,16 @@
-"""A drain waits for what was claimed as it began."""
+"""A drain waits for what was claimed as it began; what an executor claims, and when."""
 
 import asyncio
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from django.db import connection, connections
 
-from djsci import runs
+from djsci import conf, runs
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import Run
@@ -48,6 +48,49 @@ async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
     assert answers == [True]
     assert (await runs.get(run)).is_final
     await asyncio.to_thread(executor.stop)
+
+
+@pytest.fixture
+async def rare_ticks(transactional_db: None, settings: Any) -> AsyncIterator[None]:
+    """An executor that claims at rings and ends only, as its next tick is half a minute away."""
+    await asyncio.to_thread(executor.stop)
+    settings.DJSCI = {"HEARTBEAT": 60}
+    mine = executor.start()
+    await asyncio.to_thread(_until, lambda: not mine._are_left)
+    yield
+    await asyncio.to_thread(executor.stop)
+
+
+SLOW = """
+import time
+def djsci_handler(request):
+    time.sleep(0.3)
+"""
+
+
+async def test_a_run_that_a_limit_kept_back_is_claimed_at_the_end_that_frees_its_place(
+    make_file: MakeFile, caller: Caller, rare_ticks: None, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(conf.intervals, "next_claim", 3600)
+    file = await in_database(make_file, SLOW, concurrency=1)
+    started = [await runs.start(file.pk, caller=caller, trigger="api") for _ in range(3)]
+    for item in started:
+        view = await runs.finish(item.run_id, wait=20)
+        assert view is not None
+        assert view.state == "succeeded"
+
+
+async def test_what_another_process_queued_is_looked_for_after_an_end(
+    make_file: MakeFile, caller: Caller, rare_ticks: None
+):
+    file = await in_database(make_file, SLOW)
+    mine = await runs.start(file.pk, caller=caller, trigger="api")
+    view = None
+    while view is None or view.state == "queued":
+        view = await runs.get(mine.run_id)
+    unrung = await runs_queued(file, caller)
+    assert await runs.finish(mine.run_id, wait=20)
+    assert await runs.finish(unrung, wait=20)
 
 
 def _until(is_so: Callable[[], bool]) -> bool:

@@ -176,7 +176,8 @@ def test_the_user_with_the_fewest_running_goes_first(
     Run.objects.filter(pk=his.pk).update(queue="fair", user=bob)
     with override_settings(DJSCI={"RUNNING": 2}):
         taken = claims.claim(uuid.uuid4(), slots=2, queues=["fair"])
-    assert [item.run_id for item in taken] == [mine[0], his.pk]
+    assert [item.run_id for item in taken.claims] == [mine[0], his.pk]
+    assert taken.are_left
     Run.objects.all().delete()
 
 

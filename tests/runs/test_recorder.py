@@ -6,7 +6,19 @@ from typing import Any
 
 import pytest
 
-from djsci.core.events import Chunk, DisplayData, End, Json, Log, Progress, Result, Status, Stream
+from djsci import conf
+from djsci.core.events import (
+    Chunk,
+    DisplayData,
+    End,
+    Error,
+    Json,
+    Log,
+    Progress,
+    Result,
+    Status,
+    Stream,
+)
 from djsci.runs.log import Append
 from djsci.runs.recorder import LeaseLost, Recorder
 
@@ -103,6 +115,51 @@ async def test_of_progress_the_newest_in_a_window_is_kept():
     kept = [event["n"] for event in rows.events if event["type"] == "progress"]
     assert kept[-1] == 99
     assert len(kept) <= 2
+
+
+async def test_a_short_run_is_one_append():
+    rows = Rows()
+    recorder = rows.recorder(running_columns={"started": "now"})
+    await recorder.add(Status(state="starting"))
+    await recorder.add(Status(state="running"))
+    await recorder.add(Stream(name="stdout", text="hello\n"))
+    await recorder.add(Result(value=Json(text="1")))
+    await recorder.end(End(state="succeeded"))
+    assert [event["type"] for event in rows.events] == [
+        *("status", "status", "stream", "result", "end")
+    ]
+    [item] = rows.appends
+    assert (item.columns["state"], item.columns["started"]) == ("succeeded", "now")
+
+
+@pytest.mark.parametrize("state", ["starting", "running", "cancelling"])
+async def test_a_status_is_written_though_nothing_follows(state: Any):
+    rows = Rows()
+    recorder = rows.recorder()
+    await recorder.add(Status(state=state))
+    async with asyncio.timeout(10):
+        while not rows.appends:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert [event["state"] for event in rows.events] == [state]
+    await recorder.end(End(state="succeeded"))
+    assert rows.appends[0].columns["state"] == state
+
+
+async def test_what_is_urgent_does_not_wait_for_company(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(conf.intervals, "company", 3600)
+    monkeypatch.setattr(conf.intervals, "window", 3600)
+    for event in (Status(state="cancelling"), Error(ename="E", evalue="e", traceback=[])):
+        rows = Rows()
+        recorder = rows.recorder()
+        await recorder.add(Status(state="starting"))
+        await recorder.add(Status(state="running"))
+        await recorder.add(Stream(name="stdout", text="x"))
+        async with asyncio.timeout(10):
+            await recorder.add(event)
+            while not rows.appends:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await recorder.end(End(state="failed"))
+        assert [item["type"] for item in rows.events][:3] == ["status", "status", "stream"]
 
 
 async def test_a_lost_lease_stops_everything():

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from djsci import runs, uploads
+from djsci import conf, runs, uploads
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.core.errors import BadParameters, BadRequest, Conflict, LimitReached, NotFound, Pruned
 from djsci.core.events import End
 from djsci.models import LogRow, PrivateFile, Run
-from djsci.runs import admit, executor, log, retention
+from djsci.runs import admit, doorbell, executor, log, retention
 
 PRINTS = """
 def djsci_handler(request, count: int = 3):
@@ -76,6 +76,32 @@ def djsci_handler(request):
     assert all(events == late for events in live)
     for cut in range(len(late) + 1):
         assert await transcript(started.run_id, after=cut) == late[cut:]
+
+
+async def test_who_waits_for_a_run_asks_once_and_is_told_by_the_bell(
+    make_file: MakeFile, caller: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[Any] = []
+
+    def heads(run_ids: Any, found: Any = log.heads) -> Any:
+        asked.append(run_ids)
+        return found(run_ids)
+
+    monkeypatch.setattr(log, "heads", heads)
+    monkeypatch.setattr(conf.intervals, "poll", 3600)
+    monkeypatch.setattr(conf.intervals, "poll_remote", 3600)
+    view = await run(await in_database(make_file, PRINTS), caller)
+    assert view.state == "succeeded"
+    assert asked == [[view.id]]
+
+
+async def test_who_waits_for_a_run_hears_its_end_without_any_bell(
+    make_file: MakeFile, caller: Caller, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(doorbell, "ring", lambda *_, **__: None)
+    monkeypatch.setattr(conf.intervals, "poll", 0.02)
+    view = await run(await in_database(make_file, PRINTS), caller)
+    assert (view.state, view.result) == ("succeeded", '{"count":3}')
 
 
 async def test_after_the_head_is_refused_and_an_unknown_run_is_not_found(
@@ -224,6 +250,29 @@ async def test_a_right_that_was_withdrawn_while_queued_denies_the_run(
     view = await runs.finish(started.run_id, wait=30)
     assert view is not None
     assert view.state == "denied"
+
+
+class Unreachable:
+    """A back-end of permissions that is away."""
+
+    def has_perm(self, user: Any, permission: str, obj: Any = None) -> bool:
+        raise ConnectionError
+
+
+async def test_rights_that_cannot_be_asked_at_the_claim_end_the_run(
+    make_file: MakeFile, caller: Caller, django_user_model: Any
+):
+    file = await in_database(make_file, PRINTS, access="authenticated")
+    guest_user = await in_database(django_user_model.objects.create_user, "eve")
+    guest = Caller(user=guest_user, token=None, via="cookie", scopes=None)
+    with override_settings(DJSCI={"RUNNING": 0}):
+        started = await runs.start(file.pk, caller=guest, trigger="api")
+        await in_database(PrivateFile.objects.filter(pk=file.pk).update, access="private")
+    with override_settings(AUTHENTICATION_BACKENDS=[f"{__name__}.Unreachable"]):
+        executor.start().ring()
+        view = await runs.finish(started.run_id, wait=30)
+    assert view is not None
+    assert (view.state, view.reason) == ("crashed", "the engine failed: ConnectionError")
 
 
 async def test_a_run_is_pinned_to_its_version(make_file: MakeFile, caller: Caller, user: Any):
