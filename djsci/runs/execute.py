@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.db.models.functions import Now
 
@@ -96,7 +96,11 @@ async def _run(run: Run, execution: Execution, engines: Engines, recorder: Recor
         refusal = await in_database(_refusal, run)
         if refusal:
             return End(state="denied", elapsed=0.0, reason=refusal)
-        source = await in_files(versions.source, run.version)
+        source = replace(
+            await in_files(versions.source, run.version),
+            file=str(run.file_id),
+            version=str(run.version_id),
+        )
         request = await in_files(_request, run)
         engine = await engines.get(await _choose(run, source, recorder))
         limits = Limits(
