@@ -155,7 +155,11 @@ class Supply:
         if held is not None:
             self._users[worker] = held
         if waits:
-            await self.join_group(worker)
+            try:
+                await self.join_group(worker)
+            except BaseException:
+                self._later(self.give_back(worker))
+                raise
             worker.is_bounded = worker.group is not None
         else:
             self.join_later(worker)
