@@ -14,7 +14,7 @@ from .models import PrivateFile
 
 ENGINES = ("auto", "fork", "kernel", "thread")
 LEVELS = ("auto", "process", "landlock", "bwrap")
-INSTANCES = ("fresh",)
+INSTANCES = ("fresh", "warm")
 OUTPUTS = ("static", "interactive")
 MOST_RETRIES = 10
 

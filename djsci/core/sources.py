@@ -39,6 +39,8 @@ class Source:
     language: str = "python"
     needs_kernel: bool = False
     warnings: tuple[str, ...] = ()
+    file: str = ""  # whose version it is, and which one: for engines that keep it loaded
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ import json
 import os
 import select
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from djsci.core import events
@@ -22,6 +22,7 @@ from .frames import Frames, reason
 from .workers import Worker
 
 Name = Literal["stdout", "stderr"]
+Part = Literal["whole", "load", "call"]  # of a run; a template plays the last two
 BURST = 1 << 18  # characters of output in one event
 AT_DEATH = 1.0  # seconds that reading after a death may take
 _DISPLAYS: dict[str, type[events.Display]] = {
@@ -44,6 +45,9 @@ class Conversation:
         stop: Stop,
         hidden: Sequence[str],
         is_trusted: bool = False,
+        part: Part = "whole",
+        own: Mapping[str, Any] | None = None,
+        began: float | None = None,
     ) -> None:
         self.worker = worker
         self.hidden = hidden
@@ -67,7 +71,10 @@ class Conversation:
         self._text_name: Name = "stdout"
         self._text_size = 0
         self._bad = ""
-        self._began = time.monotonic()
+        self.part = part
+        self.own = own  # what a template, which is to load the source, may empty
+        self.is_first = began is None  # else the run has been `running` since then
+        self._began = began or time.monotonic()
         self._verdict: events.FinalState | None = None
         self._end: tuple[events.FinalState, str] = ("crashed", "the worker is gone")
         self._play: asyncio.Task[None] | None = None
@@ -75,14 +82,21 @@ class Conversation:
 
     def start(self) -> None:
         """`running` from now on: the deadline counts."""
-        self._began = time.monotonic()
+        if self.is_first:
+            self._began = time.monotonic()
         self._play = asyncio.create_task(self._run())
         self._ladder = asyncio.create_task(self._climb(self._play))
+
+    @property
+    def is_well(self) -> bool:
+        """Whether all that was asked for was done, and nothing stopped it."""
+        is_stopped = self._verdict is not None or self.worker.is_over
+        return self._end[0] == "succeeded" and not is_stopped
 
     def end(self, *, is_gone: bool) -> list[Event]:
         """The result, if the run has one, and the end."""
         state, why = self._end
-        if self.is_over_memory:
+        if self.is_over_memory or self.worker.is_over:
             limit = readable_size(self.limits.memory)
             state, why = "crashed", f"memory limit ({limit}) exceeded"
         elif self._verdict == "timed_out":
@@ -104,7 +118,7 @@ class Conversation:
 
     async def _run(self) -> None:
         try:
-            for warning in self.source.warnings:
+            for warning in self.source.warnings if self.is_first else ():
                 await self.outbox.put(events.Log(level="warning", message=warning))
             with contextlib.suppress(ConnectionError):
                 await self._send()
@@ -126,7 +140,7 @@ class Conversation:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AT_DEATH):
                 await asyncio.shield(self.worker.code)
-        self.is_over_memory = self.is_over_memory or self.worker.is_over_memory()
+        self.is_over_memory = self.worker.is_over_memory()
         return "crashed", self.worker.exit_text()
 
     async def _send(self) -> None:
@@ -136,14 +150,16 @@ class Conversation:
 
     def _packets(self) -> Iterator[bytes]:
         source = self.source
-        for name, content in source.files.items():
+        for name, content in source.files.items() if self.part != "call" else ():
             yield from wire.parts(f"file:{name}", content)
         seconds = (self.limits.timeout + self.limits.grace + 5) * (os.cpu_count() or 1)
-        cells = source.cells if source.kind == "ipynb" else ()
+        cells = source.cells if source.kind == "ipynb" and self.part != "call" else ()
         yield from wire.message(
             {
                 "type": "run",
                 "v": wire.VERSION,
+                "part": self.part,
+                "own": self.own,
                 "request": self.request.to_dict(),
                 "name": source.name,
                 "kind": source.kind,
@@ -311,7 +327,8 @@ class Conversation:
         forced = asyncio.ensure_future(self.stop.forced())
         first = asyncio.FIRST_COMPLETED
         try:
-            await asyncio.wait({asked, play}, timeout=self.limits.timeout, return_when=first)
+            left = self.limits.timeout - (time.monotonic() - self._began)
+            await asyncio.wait({asked, play}, timeout=max(0.0, left), return_when=first)
             if play.done():
                 return
             self._verdict = final(self.stop.reason) if self.stop.is_asked else "timed_out"

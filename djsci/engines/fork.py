@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from djsci.core import events
 from djsci.core.errors import IsolationUnavailable
@@ -36,6 +37,7 @@ class ForkEngine(Engine):
 
     name: ClassVar[str] = "fork"
     spawns: ClassVar[bool] = False
+    calls: ClassVar[int] = 1  # that one worker serves at once
 
     def __init__(
         self,
@@ -49,7 +51,9 @@ class ForkEngine(Engine):
         pids: int = Bounds().pids,
         uids: tuple[int, int] = users.RANGE,
     ) -> None:
-        ground = Ground(isolation=isolation, project=project, pids=pids, uids=uids)
+        ground = Ground(
+            isolation=isolation, project=project, pids=pids, uids=uids, calls=self.calls
+        )
         self.supply = Supply(
             ground, size=size, recycle=recycle, preload=preload, root=root, spawns=self.spawns
         )
@@ -94,31 +98,47 @@ class ForkEngine(Engine):
         self, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
     ) -> AsyncGenerator[Event, None]:
         try:
-            worker = await self._take_unless(stop)
+            worker = await self._take_unless(stop, self.supply.take)
         except (StartFailed, OSError) as error:
             yield End(state="crashed", elapsed=0.0, reason=f"the worker did not start: {error}")
             return
         if worker is None:
             yield End(state="cancelled", elapsed=0.0)
             return
-        run = Conversation(
-            worker,
-            source,
-            request,
-            limits=limits,
-            stop=stop,
-            hidden=self.supply.ground.hidden(),
-            is_trusted=self.supply.ground.project is not None,
+        run = self._conversation(worker, source, request, limits=limits, stop=stop)
+        async with aclosing(self._play(run)) as said:
+            async for event in said:
+                yield event
+
+    def _conversation(
+        self, worker: Worker, source: Source, request: HandlerRequest, **how: Any
+    ) -> Conversation:
+        ground = self.supply.ground
+        is_trusted = ground.project is not None
+        return Conversation(
+            worker, source, request, hidden=ground.hidden(), is_trusted=is_trusted, **how
         )
+
+    async def _play(
+        self, run: Conversation, *, keep: Callable[[Conversation], None] | None = None
+    ) -> AsyncGenerator[Event, None]:
+        """All that is said; then the worker ends, unless all is well and it is to be kept."""
         is_gone: bool | None = None
         try:
-            worker.bound(memory=limits.memory)
+            run.worker.bound(memory=run.limits.memory)
             self._running.add(run)
             self._look_after()
-            await run.outbox.put(events.Status(state="running"))
+            if run.is_first:
+                await run.outbox.put(events.Status(state="running"))
             run.start()
             while (event := await run.outbox.get()) is not None:
                 yield event
+            if keep is not None and run.is_well:
+                await run.close()
+                self._running.discard(run)
+                is_gone = False
+                keep(run)
+                return
             is_gone = await self._release(run)
             for event in run.end(is_gone=is_gone):
                 yield event
@@ -126,11 +146,13 @@ class ForkEngine(Engine):
             if is_gone is None:
                 await self._release(run)
 
-    async def _take_unless(self, stop: Stop) -> Worker | None:
+    async def _take_unless(
+        self, stop: Stop, take: Callable[[], Coroutine[Any, Any, Worker]]
+    ) -> Worker | None:
         """A worker; None when the run is asked to stop before there is one."""
         if stop.is_asked:
             return None
-        taking = asyncio.ensure_future(self.supply.take())
+        taking = asyncio.ensure_future(take())
         asked = asyncio.ensure_future(stop.asked())
         worker: Worker | None = None
         try:
@@ -171,15 +193,19 @@ class ForkEngine(Engine):
             self._watch = asyncio.create_task(self._watch_memory())
 
     async def _watch_memory(self) -> None:
-        """Of runs that no control group bounds as a whole."""
-        while loose := [run for run in self._running if not run.worker.is_bounded]:
+        """Of workers that no control group bounds as a whole."""
+        while loose := self._unbounded():
             await asyncio.sleep(WATCH)
             processes = await self.supply.aside(tree.snapshot)
-            for run in loose:
-                look = partial(tree.is_over, run.worker.pid, processes, run.limits.memory)
-                if await self.supply.aside(look):
-                    run.is_over_memory = True
-                    run.worker.kill()
+            for worker, most in loose:
+                if await self.supply.aside(partial(tree.is_over, worker.pid, processes, most)):
+                    worker.is_over = True
+                    worker.kill()
+
+    def _unbounded(self) -> list[tuple[Worker, int]]:
+        """Workers, with what they may use."""
+        loose = [run for run in self._running if not run.worker.is_bounded]
+        return [(run.worker, run.limits.memory) for run in loose]
 
 
 class SpawnEngine(ForkEngine):

@@ -41,6 +41,7 @@ class Ground:
     project: Project | None = None
     pids: int = Limits().pids
     uids: tuple[int, int] = users.RANGE
+    calls: int = 1  # how many runs may share a worker's user at once
 
     @property
     def has_own_root(self) -> bool:
@@ -48,7 +49,7 @@ class Ground:
         return self.isolation == "bwrap"
 
     def limits(self) -> Limits:
-        return Limits(pids=self.pids)
+        return Limits(pids=self.pids * self.calls)
 
     def hidden(self) -> list[str]:
         """Folders that no run imports from."""

@@ -21,6 +21,7 @@ from .fork import ForkEngine, SpawnEngine
 from .ground import Project
 from .kernel import KernelEngine
 from .thread import ThreadEngine
+from .warm import WarmEngine
 
 BARE = "There is no wall around this run: it has the rights of the server's account."
 
@@ -39,6 +40,7 @@ class Choice:
     engine: str
     isolation: str
     is_trusted: bool = False
+    instance: str = "fresh"
 
     @property
     def warning(self) -> str | None:
@@ -63,9 +65,13 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     name = wanted if wanted in ("fork", "kernel") else _configured(source.kind)
     if source.needs_kernel or source.language != "python":
         name = "kernel"
+    # Without a handler there is nothing to call: the cells are the run.
+    is_warm = name == "fork" and source.has_handler and file.settings.get("instance") == "warm"
+    instance = "warm" if is_warm else "fresh"
     if is_trusted and name == "fork":
-        return Choice(engine="fork", isolation="process", is_trusted=True)
-    return Choice(engine=name, isolation=level(file.settings.get("isolation", "auto")))
+        return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)
+    isolation = level(file.settings.get("isolation", "auto"))
+    return Choice(engine=name, isolation=isolation, instance=instance)
 
 
 def level(wanted: str = "auto") -> str:
@@ -93,10 +99,11 @@ def _configured(kind: str) -> str:
 
 def _fork(choice: Choice) -> Engine:
     pool = conf.get("POOL")
-    if pool["preload"] is None and not choice.is_trusted:
+    is_warm = choice.instance == "warm"
+    if pool["preload"] is None and not choice.is_trusted and not is_warm:
         return SpawnEngine(size=pool["size"], isolation=choice.isolation, **_bounds())
-    return ForkEngine(
-        size=pool["size"],
+    return (WarmEngine if is_warm else ForkEngine)(
+        size=0 if is_warm else pool["size"],  # templates are kept; a fork starts the next one
         recycle=pool["recycle"],
         preload=pool["preload"] or (),
         isolation=choice.isolation,

@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import itertools
-import json
 import secrets
-import shutil
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -13,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from djsci.guest import frames
+from djsci.guest import traces
 from djsci.isolation import users
 
 from . import tree
+from .forking import Forker
 from .ground import Ground
 from .workers import START, StartFailed, Worker
 
@@ -27,30 +25,26 @@ class Refused(StartFailed):
     """A library of the preload starts threads; its name."""
 
 
-class ForkServer:
+class ForkServer(Forker):
     """One fork server and the workers that it has forked."""
 
     def __init__(
         self, ground: Ground, *, folder: Path, aside: ThreadPoolExecutor, uid: int | None
     ) -> None:
+        super().__init__()
         self.ground = ground
         self.folder = folder
         self.uid = uid
         self.mark = secrets.token_hex(8)
-        self.workers: dict[int, Worker] = {}
-        self.is_alive = False
-        self.started = 0.0
         self.process: subprocess.Popen[bytes] | None = None
-        self._numbers = itertools.count(1)
         self._aside = aside
-        self._control: socket.socket | None = None
-        self._loop = asyncio.get_running_loop()
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._burial: asyncio.Task[None] | None = None
 
     async def start(self, preload: Sequence[str]) -> None:
         """Raises `StartFailed`, and `Refused` with the library's name."""
-        self._control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control = control
 
         def start() -> "subprocess.Popen[bytes]":
             return self.ground.start(
@@ -73,8 +67,8 @@ class ForkServer:
             raise
         finally:
             far.close()
-        self._control.setblocking(False)
-        self._loop.add_reader(self._control, self._hear)
+        control.setblocking(False)
+        self.listen(control)
         async with asyncio.timeout(START):
             await self._ready
         self.started = self._loop.time()
@@ -84,68 +78,32 @@ class ForkServer:
         self, folder: Path | None, *, uid: int | None = None, waits: bool = False
     ) -> Worker:
         """A new worker that has said hello. Raises `StartFailed`."""
-        if self._control is None or not self.is_alive:
-            raise StartFailed("the fork server is gone")
-        number = next(self._numbers)
-        worker = self.workers[number] = Worker(folder, uid=uid)
-        worker.abort = lambda: self._say({"type": "kill", "id": number})
         request = {
-            "type": "fork",
-            "id": number,
             "folder": str(folder or ""),
             "uid": uid,
             "rehearses": waits,
             "limits": self.ground.limits()._asdict(),
             "readable": [str(self.folder / "guest.zip")],
         }
-        try:
-            self._say(request, *worker.ends)
-            worker.close_ends()
-            await worker.hello()
-        except BaseException as error:
-            worker.kill()
-            worker.close()
-            if isinstance(error, (OSError, TimeoutError, frames.BadFrame)):
-                raise StartFailed(str(error) or type(error).__name__) from error
-            raise
-        return worker
+        return await self.ask(Worker(folder, uid=uid), request)
 
-    def _say(self, values: dict[str, Any], *descriptors: int) -> None:
-        if self._control is not None:
-            with contextlib.suppress(BrokenPipeError, ConnectionError):
-                [packet] = frames.message(values)
-                socket.send_fds(self._control, [packet], descriptors)
-
-    def _hear(self) -> None:
-        """Take what the server says; its silence for ever ends everything that it had."""
-        while self._control is not None:
-            try:
-                data = self._control.recv(frames.MOST)
-            except BlockingIOError:
-                return
-            except OSError:
-                data = b""
-            if not data:
-                self._bury()
-                return
-            self._on_message(json.loads(frames.parse(data)[1]))
-
-    def _on_message(self, said: dict[str, Any]) -> None:
+    def on_message(self, said: dict[str, Any]) -> None:
         match said["type"]:
             case "ready":
                 self._ready.set_result(None)
             case "refused":
                 self._ready.set_exception(Refused(said["name"]))
             case "exited":
-                self.workers.pop(said["id"]).ended(said["code"], is_gone=said["gone"])
+                self.on_exit(said)
+
+    def on_silence(self) -> None:
+        self._bury()
 
     def _bury(self) -> None:
         """No more is forked: the server is gone, or goes now, and its workers with it."""
-        self.is_alive = False
-        if self._control is not None:
-            self._loop.remove_reader(self._control)
-            self._control.close()
-            self._control = None
+        control = self.hang_up()
+        if control is not None:
+            control.close()
         if not self._ready.done():
             self._ready.set_exception(StartFailed("the fork server ended before it was ready"))
         self._ready.cancelled() or self._ready.exception()
@@ -182,4 +140,4 @@ class ForkServer:
 def remove(folder: Path | None) -> None:
     """Remove a run's folder, whatever it left there."""
     if folder is not None:
-        shutil.rmtree(folder, ignore_errors=True)
+        traces.remove(str(folder))

@@ -154,12 +154,15 @@ class Supply:
             raise
         if held is not None:
             self._users[worker] = held
-        bounding = self.aside(lambda: self._bound(worker))
         if waits:
-            await bounding
+            try:
+                await self.join_group(worker)
+            except BaseException:
+                self._later(self.give_back(worker))
+                raise
             worker.is_bounded = worker.group is not None
         else:
-            self._later(bounding)
+            self.join_later(worker)
         return worker
 
     def _place(self, *, has_server: bool) -> tuple[Path | None, int | None, socket.socket | None]:
@@ -174,9 +177,17 @@ class Supply:
             return None, uid, held
         return make_folder(self.folder / f"r{next(self._numbers)}", uid), uid, held
 
-    def _bound(self, worker: Worker) -> None:
+    async def join_group(self, worker: Worker) -> None:
         """Put it into a control group of its own, where there are any."""
-        group = bounds.make_group(f"djsci-{os.getpid()}-{worker.pid}", self.ground.limits())
+        await self.aside(lambda: self._bound(worker))
+
+    def join_later(self, worker: Worker) -> None:
+        """The same beside the run: it takes the system long."""
+        self._later(self.join_group(worker))
+
+    def _bound(self, worker: Worker) -> None:
+        limits = bounds.Limits(pids=self.ground.pids)
+        group = bounds.make_group(f"djsci-{os.getpid()}-{worker.pid}", limits)
         if group is not None:
             try:
                 group.add(worker.pid)

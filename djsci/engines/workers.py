@@ -42,6 +42,8 @@ class Worker:
             os.set_blocking(descriptor, False)
         self.ends = [self._far.fileno(), far_out, far_err]
         self.is_open = True
+        self.is_over = False  # of memory: seen from outside, where no group tells
+        self.lost = "the fork server is gone"  # how it ended, where nobody knows
         self.abort: Callable[[], None] = lambda: None  # ends it before it has said hello
         self.started = asyncio.get_running_loop().time()
         self._pidfd: int | None = None
@@ -74,7 +76,7 @@ class Worker:
         """How it ended: `exit 9` or `signal 11 (SIGSEGV)`."""
         code = self.code.result() if self.code.done() else None
         if code is None:
-            return "the fork server is gone"
+            return self.lost
         if code >= 0:
             return f"exit {code}"
         with contextlib.suppress(ValueError):
@@ -82,8 +84,8 @@ class Worker:
         return f"signal {-code}"
 
     def is_over_memory(self) -> bool:
-        """Whether the system ended a process of its group for want of memory."""
-        return self.group is not None and self.group.is_over_memory()
+        """Whether it, or a process of its group, was ended for want of memory."""
+        return self.is_over or (self.group is not None and self.group.is_over_memory())
 
     def interrupt(self) -> None:
         """SIGINT to its group."""

@@ -47,6 +47,7 @@ def main(level: Any) -> None:
     gc.collect()
     gc.freeze()
     Server(control, shell, level).serve()
+    remove_folder()
 
 
 def prepare(preload: list[str], *, may_have_threads: bool = False) -> Any:
@@ -55,6 +56,7 @@ def prepare(preload: list[str], *, may_have_threads: bool = False) -> Any:
     Raises `Refused`: who has a second thread may not fork.
     """
     processes.adopt_orphans()
+    importlib.import_module(f"{__package__}.template")  # not there for who has a /tmp of his own
     fonts.take()
     warnings.filterwarnings("ignore", message="IProgress not found")  # tqdm falls back to text
     shell = None
@@ -124,10 +126,11 @@ class Server:
             while self._turn():
                 pass
         processes.kill_children(but=set())
-        remove_folder()
 
     def _turn(self) -> bool:
-        for key, _ in self.selector.select():
+        # The ends come first: what begins now finds nothing of them.
+        heard = [key for key, _ in self.selector.select()]
+        for key in sorted(heard, key=lambda key: key.fileobj is self.control):
             if key.fileobj is self.control:
                 if not self._take():
                     return False
@@ -155,10 +158,7 @@ class Server:
             try:
                 self.selector.close()
                 self.control.detach()
-                kept = worker.become(*descriptors, *([report] if report >= 0 else []))
-                folder = self.level(request, report=kept)
-                processes.die_with(1 if self.level.has_init else parent)
-                worker.serve(self.shell, folder, rehearses=request["rehearses"])
+                self.begin(request, descriptors, report, parent)
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -168,6 +168,23 @@ class Server:
         pidfd = os.pidfd_open(pid)
         self.workers[pid] = Child(request["id"], pidfd, heard)
         self.selector.register(pidfd, selectors.EVENT_READ, pid)
+        self.on_begin(request["id"])
+
+    def begin(
+        self, request: dict[str, Any], descriptors: list[int], report: int, parent: int
+    ) -> None:
+        """In the fork: become a worker and serve a run; does not return."""
+        kept = worker.become(*descriptors, *([report] if report >= 0 else []))
+        folder = self.level(request, report=kept)
+        processes.die_with(1 if self.level.has_init else parent)
+        worker.serve(self.shell, folder, self.level, rehearses=request["rehearses"])
+
+    def on_begin(self, number: int) -> None:
+        """A worker was forked."""
+
+    def on_end(self, number: int) -> dict[str, Any]:
+        """Nothing of a worker lives any more; what else is to be said of its end."""
+        return {}
 
     def _kill(self, number: int) -> None:
         """End a child that is not yet, or no longer, its owner's to end."""
@@ -194,6 +211,7 @@ class Server:
                 "gone": is_gone,
                 "cpu": usage.ru_utime + usage.ru_stime,
                 "peak": usage.ru_maxrss << 10,
+                **self.on_end(child.number),
             }
         )
 

@@ -37,6 +37,7 @@ class Channel:
         self.pid = os.getpid()
         self.lock = threading.RLock()
         self.pipes = {1: _identity(1), 2: _identity(2)}
+        self.keeps_order = True  # whether a child waits until what was printed has been read
         self.stdout = _text(self, frames.STDOUT, 1)
         self.stderr = _text(self, frames.STDERR, 2)
 
@@ -52,6 +53,11 @@ class Channel:
         os.register_at_fork(after_in_child=self._forget)
         sys.addaudithook(self._notice)
         os.write = self._write
+
+    def renew(self, sock: socket.socket) -> None:
+        """In a fork that is a run of its own: who holds `sys.stdout` now writes to `sock`."""
+        self.sock, self.pid, self.keeps_order = sock, os.getpid(), True
+        self.pipes = {1: _identity(1), 2: _identity(2)}
 
     def send(self, values: dict[str, Any]) -> None:
         """Send an object after everything that was printed."""
@@ -88,7 +94,7 @@ class Channel:
 
     def _notice(self, event: str, _: Any) -> None:
         """Before a child starts: order holds. Before a thread does: lines stay whole."""
-        if event in CHILDREN and not self.is_copy:
+        if event in CHILDREN and not self.is_copy and self.keeps_order:
             self._settle()
         elif event in THREADS:
             self.stdout.__class__ = self.stderr.__class__ = _LinesOfThreads

@@ -10,11 +10,15 @@ from .limits import Limits
 
 
 class Level(NamedTuple):
-    """Called in the child with the request for it; returns the folder that the run works in."""
+    """Called in the child with the request for it; returns the folder that the run works in.
+
+    `confine` walls off what a run forks for each of its calls: a folder, a number of processes.
+    """
 
     enter: Callable[..., str]
     prepare: Callable[[], object] = bytes  # what the children need not do each
     fork: Callable[[], int] = os.fork
+    confine: Callable[[str, int], object] = process.confine
     has_init: bool = False  # the child becomes the run's first process, and reports how it ended
 
     def __call__(self, request: Mapping[str, Any], *, report: int | None = None) -> str:
@@ -27,6 +31,8 @@ class Level(NamedTuple):
 
 LEVELS: Mapping[str, Level] = {
     "process": Level(process.enter),
-    "landlock": Level(landlock.enter, partial(seccomp.program, has_network=False)),
-    "bwrap": Level(nest.enter, seccomp.program, nest.fork, has_init=True),
+    "landlock": Level(
+        landlock.enter, partial(seccomp.program, has_network=False), confine=landlock.confine
+    ),
+    "bwrap": Level(nest.enter, seccomp.program, nest.fork, nest.confine, has_init=True),
 }

@@ -38,6 +38,12 @@ class Limits(NamedTuple):
         if self.bounds_address_space:
             self._set(resource.RLIMIT_AS, self.memory + OVER_MEMORY)
 
+    @classmethod
+    def share(cls, pids: int) -> None:
+        """In one of several processes of a user: a number of processes and threads of its own."""
+        cls._set(resource.RLIMIT_NPROC, pids + tasks_of(os.getuid()))
+        cls._set(resource.RLIMIT_MSGQUEUE, 0)  # nobody could list and remove them
+
     @staticmethod
     def _set(what: int, value: int) -> None:
         hard = resource.getrlimit(what)[1]

@@ -76,6 +76,11 @@ def enter(
     return WORK
 
 
+def confine(folder: str, pids: int) -> None:
+    """In a call that the run's worker forks: the folders in memory are shared with the run's."""
+    landlock.confine(folder, pids, writable=[path for path in SIZES if path != WORK])
+
+
 def wait_for(worker: int) -> int:
     """Reap whatever ends until the worker does; its status."""
     while True:

@@ -34,6 +34,10 @@ def enter(
     return folder
 
 
+def confine(folder: str, pids: int) -> None:
+    """A call forked by a run: nothing keeps it to its `folder` at this level."""
+
+
 def environment(run_folder: Path) -> dict[str, str]:
     """All that a program at this level finds in its environment; the server's is not passed on.
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from django.db.models.functions import Now
 
@@ -126,7 +126,9 @@ async def _run(
 
 def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:
     """What runs, with what, and how by what holds now: trust may have been given or withdrawn."""
-    source = versions.source(run.version)
+    source = replace(
+        versions.source(run.version), file=str(run.file_id), version=str(run.version_id)
+    )
     return source, _request(run), registry.choose(run.file, run.version, source)
 
 

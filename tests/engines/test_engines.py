@@ -16,6 +16,7 @@ from djsci.engines.base import Engine, Limits, Stop
 from djsci.engines.fork import ForkEngine, SpawnEngine
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.thread import ThreadEngine
+from djsci.engines.warm import WarmEngine
 from djsci.runs import executor
 from tests.cases.handlers import CASES, Case, Said
 from tests.isolation.conftest import need
@@ -30,12 +31,12 @@ def on_faults(name: str) -> Any:
     return pytest.param(name, marks=pytest.mark.faults)
 
 
-STRONGEST = ("fork-bwrap", "kernel-bwrap")
-WEAKER = ("fork-landlock", "spawn-landlock", "spawn-bwrap", "kernel-landlock")
+STRONGEST = ("fork-bwrap", "warm-bwrap", "kernel-bwrap")
+WEAKER = ("fork-landlock", "warm-landlock", "spawn-landlock", "spawn-bwrap", "kernel-landlock")
 
 
 @pytest.fixture(
-    params=["thread", "fork", "spawn", "kernel", *STRONGEST, *map(on_faults, WEAKER)],
+    params=["thread", "fork", "warm", "spawn", "kernel", *STRONGEST, *map(on_faults, WEAKER)],
     scope="module",
 )
 def engine_kind(request: pytest.FixtureRequest) -> str:
@@ -49,6 +50,7 @@ async def engine(engine_kind: str) -> AsyncIterator[Engine]:
     makers: dict[str, Callable[[], Engine]] = {
         "thread": lambda: ThreadEngine(8),
         "fork": lambda: ForkEngine(size=0, isolation=isolation),
+        "warm": lambda: WarmEngine(isolation=isolation),
         "spawn": lambda: SpawnEngine(isolation=isolation),
         "kernel": lambda: KernelEngine(size=0, isolation=isolation),
     }

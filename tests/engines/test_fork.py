@@ -510,6 +510,15 @@ async def test_too_much_memory_is_a_crash_that_says_so(engine: ForkEngine) -> No
     assert (end(said).state, end(said).reason) == ("crashed", "memory limit (300 MiB) exceeded")
 
 
+async def test_a_folder_is_removed_however_deep_it_is(engine: ForkEngine) -> None:
+    code = (
+        "import os\n" + HANDLER + "    work = os.getcwd()\n    for _ in range(1500):\n"
+        "        os.mkdir('d')\n        os.chdir('d')\n    os.chmod('.', 0)\n    return work"
+    )
+    folder = result(await play(engine, py(code)))
+    await until(lambda: not os.path.exists(folder))
+
+
 async def test_a_fork_that_returns_gives_one_result(engine: ForkEngine) -> None:
     said = await play(engine, py("import os\n" + HANDLER + "    os.fork()\n    return 1"))
     assert (result(said), end(said).state) == (1, "succeeded")

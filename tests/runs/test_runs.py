@@ -104,6 +104,26 @@ async def test_who_waits_for_a_run_hears_its_end_without_any_bell(
     assert (view.state, view.result) == ("succeeded", '{"count":3}')
 
 
+async def test_a_warm_file_is_loaded_by_its_first_run_and_by_the_first_of_a_new_version(
+    make_file: MakeFile, caller: Caller, settings: Any
+):
+    settings.DJSCI = {"ISOLATION": "process", "POOL": {"size": 0, "preload": []}}
+    code = "print('loaded')\ndef djsci_handler(request, count: int = 3):\n    return {result}\n"
+    file = await in_database(make_file, code.format(result="count"), engine="fork", instance="warm")
+
+    async def printed() -> str:
+        events = await transcript((await run(file, caller, count=5)).id)
+        assert events[-1]["state"] == "succeeded"
+        return "".join(event["text"] for event in events if event["type"] == "stream")
+
+    assert [await printed() for _ in range(3)] == ["loaded\n", "", ""]
+    content = {"handler.py": code.format(result="[count]").encode()}
+    await in_database(
+        lambda: uploads.replace(file, entry="handler.py", files=content, uploader=caller.user)
+    )
+    assert [await printed() for _ in range(2)] == ["loaded\n", ""]
+
+
 async def test_after_the_head_is_refused_and_an_unknown_run_is_not_found(
     make_file: MakeFile, caller: Caller
 ):
