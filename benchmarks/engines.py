@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, aclosing
-from typing import Any
 
 from djsci.core import sources
 from djsci.core.events import End, Status
@@ -12,6 +11,7 @@ from djsci.engines.base import Engine, Limits, Stop
 from djsci.engines.fork import ForkEngine, SpawnEngine
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.thread import ThreadEngine
+from djsci.engines.warm import WarmEngine
 from djsci.guest.requests import HandlerRequest
 
 from .rounds import Found, Reading, Way, reason, say
@@ -29,12 +29,14 @@ async def ways(stack: AsyncExitStack, found: Found, *, is_quick: bool) -> list[W
     """The engines, opened; `stack` closes them. What this build lacks is left out, by name."""
     pooled = await opened(stack, ForkEngine(size=SIZE, preload=PRELOAD))
     demand = await opened(stack, ForkEngine(size=0, preload=PRELOAD))
+    warm = await opened(stack, WarmEngine(preload=PRELOAD))
     kernel = await opened(stack, KernelEngine(size=SIZE, preload=PRELOAD))
     thread = await opened(stack, ThreadEngine(4))
     of_kernel = (NOTEBOOK, PLOTS) if is_quick else ALL
     made = [
         *(_way("djsci fork, pooled", work, pooled) for work in ALL),
         *(_way("djsci fork, on demand", work, demand) for work in ALL),
+        *(_way("djsci fork, warm", work, warm) for work in (PY, PANDAS)),
         *(_way("djsci kernel, pooled", work, kernel) for work in of_kernel),
         *(_way("djsci thread", work, thread, times=TIMES) for work in (PY, PANDAS)),
     ]
@@ -52,13 +54,7 @@ async def _walled(stack: AsyncExitStack, found: Found, *, works: Sequence[Work])
     for level in WALLS:
         for size, how in ((SIZE, "pooled"), (0, "on demand")):
             name = f"djsci fork, {how}, {level}"
-            arguments: Any = {"size": size, "preload": PRELOAD, "isolation": level}
-            try:
-                engine = ForkEngine(**arguments)
-            except TypeError:
-                found.left_out[name] = "not in this build: ForkEngine takes no isolation"
-                say(f"{name}: left out: {found.left_out[name]}")
-                continue
+            engine = ForkEngine(size=size, preload=PRELOAD, isolation=level)
             try:
                 await opened(stack, engine)
                 if refusal := await engine.check():
@@ -138,7 +134,9 @@ async def full(engine: Engine, *, size: int | None = None) -> None:
         await asyncio.sleep(0.02)
 
 
-def _missing(engine: Any, size: int | None) -> int:
-    pool = getattr(engine, "pool", engine)
-    wanted = getattr(pool, "size", 0) if size is None else size
-    return int(wanted - getattr(pool, "ready", wanted))
+def _missing(engine: Engine, size: int | None) -> int:
+    if isinstance(engine, ForkEngine):
+        return (engine.supply.size if size is None else size) - engine.ready
+    if isinstance(engine, KernelEngine):
+        return (engine.pool.size if size is None else size) - engine.pool.ready
+    return 0
