@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from djsci.core import events
-from djsci.core.events import End, Event
+from djsci.core.events import Event
 from djsci.core.sources import Source
 from djsci.guest import frames as wire
 from djsci.guest.requests import HandlerRequest
 
 from .base import Limits, Stop
-from .execution import Outbox, final, readable_size
 from .frames import Frames, reason
+from .played import Played
 from .workers import Worker
 
 Name = Literal["stdout", "stderr"]
@@ -32,8 +32,10 @@ _DISPLAYS: dict[str, type[events.Display]] = {
 }
 
 
-class Conversation:
-    """A task reads the worker, another climbs the ladder."""
+class Conversation(Played):
+    """One run in one worker."""
+
+    what = "worker"
 
     def __init__(
         self,
@@ -49,15 +51,13 @@ class Conversation:
         own: Mapping[str, Any] | None = None,
         began: float | None = None,
     ) -> None:
+        frames = Frames(nonce="", result_limit=limits.result, is_trusted=is_trusted)
+        super().__init__(limits=limits, stop=stop, frames=frames, began=began)
         self.worker = worker
         self.hidden = hidden
         self.source = source
         self.request = request
-        self.limits = limits
-        self.stop = stop
-        self.outbox = Outbox()
-        self.is_over_memory = False
-        self.frames = Frames(nonce="", result_limit=limits.result, is_trusted=is_trusted)
+        self._was_over = False
         self._places = {
             cell.index: (cell.index, _offset(source, cell.text)) for cell in source.cells
         }
@@ -73,62 +73,28 @@ class Conversation:
         self._bad = ""
         self.part = part
         self.own = own  # what a template, which is to load the source, may empty
-        self.is_first = began is None  # else the run has been `running` since then
-        self._began = began or time.monotonic()
-        self._verdict: events.FinalState | None = None
-        self._end: tuple[events.FinalState, str] = ("crashed", "the worker is gone")
-        self._play: asyncio.Task[None] | None = None
-        self._ladder: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """`running` from now on: the deadline counts."""
-        if self.is_first:
-            self._began = time.monotonic()
-        self._play = asyncio.create_task(self._run())
-        self._ladder = asyncio.create_task(self._climb(self._play))
 
     @property
-    def is_well(self) -> bool:
-        """Whether all that was asked for was done, and nothing stopped it."""
-        is_stopped = self._verdict is not None or self.worker.is_over
-        return self._end[0] == "succeeded" and not is_stopped
+    def is_over(self) -> bool:
+        return self._was_over or self.worker.is_over
 
-    def end(self, *, is_gone: bool) -> list[Event]:
-        """The result, if the run has one, and the end."""
-        state, why = self._end
-        if self.is_over_memory or self.worker.is_over:
-            limit = readable_size(self.limits.memory)
-            state, why = "crashed", f"memory limit ({limit}) exceeded"
-        elif self._verdict == "timed_out":
-            state, why = "timed_out", f"over the limit of {self.limits.timeout:g} s"
-        elif self._verdict is not None:
-            state, why = self._verdict, ""
-        elapsed = time.monotonic() - self._began
-        said: list[Event] = [End(state=state, elapsed=elapsed, reason=why, abandoned=not is_gone)]
-        if state == "succeeded" and self.frames.result is not None:
-            said.insert(0, self.frames.result)
-        return said
+    def interrupt(self) -> None:
+        """SIGINT, and a word for where it is swallowed: between cells, in `cancelled()`."""
+        for packet in wire.message({"type": "stop"}):
+            with contextlib.suppress(OSError):
+                self.worker.sock.send(packet)
+        self.worker.interrupt()
 
-    async def close(self) -> None:
-        """Stop both tasks; the worker is killed by now."""
-        for task in (self._ladder, self._play):
-            if task is not None:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+    def kill(self) -> None:
+        self.worker.kill()
 
-    async def _run(self) -> None:
-        try:
-            for warning in self.source.warnings if self.is_first else ():
-                await self.outbox.put(events.Log(level="warning", message=warning))
-            with contextlib.suppress(ConnectionError):
-                await self._send()
-            await self._read()
-            self._end = await self._judge()
-        except Exception as error:
-            self._end = ("crashed", f"the fork engine failed: {error!r}")
-            raise
-        finally:
-            await self.outbox.close()
+    async def play(self) -> tuple[events.FinalState, str]:
+        for warning in self.source.warnings if self.is_first else ():
+            await self.outbox.put(events.Log(level="warning", message=warning))
+        with contextlib.suppress(ConnectionError):
+            await self._send()
+        await self._read()
+        return await self._judge()
 
     async def _judge(self) -> tuple[events.FinalState, str]:
         if self._bad:
@@ -140,7 +106,7 @@ class Conversation:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(AT_DEATH):
                 await asyncio.shield(self.worker.code)
-        self.is_over_memory = self.worker.is_over_memory()
+        self._was_over = self.worker.is_over_memory()
         return "crashed", self.worker.exit_text()
 
     async def _send(self) -> None:
@@ -320,32 +286,6 @@ class Conversation:
         if state not in ("start", "done", "error"):
             raise ValueError(state)
         return events.Cell(index=index, count=len(self.source.cells), state=state)
-
-    async def _climb(self, play: asyncio.Task[None]) -> None:
-        """The ladder: interrupt, `grace` seconds, kill; at the deadline and when asked."""
-        asked = asyncio.ensure_future(self.stop.asked())
-        forced = asyncio.ensure_future(self.stop.forced())
-        first = asyncio.FIRST_COMPLETED
-        try:
-            left = self.limits.timeout - (time.monotonic() - self._began)
-            await asyncio.wait({asked, play}, timeout=max(0.0, left), return_when=first)
-            if play.done():
-                return
-            self._verdict = final(self.stop.reason) if self.stop.is_asked else "timed_out"
-            await self.outbox.put(events.Status(state="cancelling"), waits=False)
-            self._say_stop()
-            self.worker.interrupt()
-            await asyncio.wait({forced, play}, timeout=self.limits.grace, return_when=first)
-            self.worker.kill()
-        finally:
-            for task in (asked, forced):
-                task.cancel()
-
-    def _say_stop(self) -> None:
-        """For the worker to see where the signal is swallowed: between cells, in `cancelled()`."""
-        for packet in wire.message({"type": "stop"}):
-            with contextlib.suppress(OSError):
-                self.worker.sock.send(packet)
 
 
 def _offset(source: Source, text: str) -> int:
