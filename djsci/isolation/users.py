@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 
 RANGE = (62464, 63487)
+_last = RANGE[0] - 1
 
 
 class NoUser(OSError):
@@ -31,7 +32,7 @@ def take(users: tuple[int, int] = RANGE) -> tuple[int, socket.socket] | None:
     """A user id and what holds it: an abstract socket, which the kernel frees if we die."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return None
-    for uid in range(users[0], users[1] + 1):
+    for uid in _in_turn(users):
         held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         try:
             held.bind(f"\0djsci-user-{uid}")
@@ -43,6 +44,18 @@ def take(users: tuple[int, int] = RANGE) -> tuple[int, socket.socket] | None:
             continue
         return uid, held
     raise NoUser(f"No user id from {users[0]} to {users[1]} is free.")
+
+
+def _in_turn(users: tuple[int, int]) -> Iterator[int]:
+    """Every id of the range, from the one after the last that was taken: what has just ended may
+    still be dying as its user.
+    """
+    global _last
+    first, count = users[0], users[1] - users[0] + 1
+    begin = _last + 1 - first
+    for place in range(count):
+        _last = first + (begin + place) % count
+        yield _last
 
 
 def _is_account(uid: int) -> bool:

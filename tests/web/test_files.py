@@ -181,8 +181,9 @@ async def test_a_person_shares_a_file(browser, make_file: MakeFile):
 
 async def test_a_deleted_file_is_gone_and_one_in_use_stays(program):
     made = await upload(program, name="double")
-    run_id = (await program.post(f"{FILES}double/runs/")).json()["id"]
-    await program.get(f"/djsci/api/v1/runs/{run_id}/events/?after=3&wait=20")
+    ended = await program.post(f"{FILES}double/runs/", headers={"Prefer": "wait=30"})
+    assert ended.status_code == 200
+    run_id = ended.json()["id"]
     await Run.objects.filter(pk=run_id).aupdate(state="running")
     assert problem_of(await program.delete(f"{FILES}double/"))["type"] == "conflict"
     await Run.objects.filter(pk=run_id).aupdate(state="failed")
