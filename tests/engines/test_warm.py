@@ -26,7 +26,10 @@ from tests.isolation.conftest import need
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
 LIMITS = Limits(timeout=30, grace=1)
 HANDLER = "def djsci_handler(request, **given):\n"
-LEVELS = ("process", "bwrap", pytest.param("landlock", marks=pytest.mark.faults))
+LEVELS = (
+    "bwrap",
+    *(pytest.param(weaker, marks=pytest.mark.faults) for weaker in ("process", "landlock")),
+)
 
 
 @pytest.fixture(params=LEVELS, scope="module")
@@ -296,6 +299,7 @@ async def test_a_cancel_interrupts_a_call_and_force_kills_it(engine: WarmEngine)
         said = await play(
             engine,
             py(code),
+            limits=Limits(timeout=30, grace=20),
             stop=stop,
             on_event=lambda e, stop=stop: (  # type: ignore[misc]
                 stop.ask("cancelled") if isinstance(e, events.Stream) else None

@@ -30,7 +30,10 @@ LIMITS = Limits(timeout=30, grace=0.5)
 HANDLER = "import os, time\ndef djsci_handler(request, **given):\n"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["landlock", "bwrap"])
+WEAKER = pytest.param("landlock", marks=pytest.mark.faults)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=[WEAKER, "bwrap"])
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[ForkEngine]:
     made = ForkEngine(size=1, isolation=need(request.param))
     await made.open()

@@ -34,13 +34,8 @@ def forked(site: Site) -> list[psutil.Process]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(
-    "site",
-    ["daphne-sqlite", pytest.param("uvicorn-postgres-valkey", marks=pytest.mark.faults)],
-    indirect=True,
-)
 async def test_runs_end_and_nothing_is_left_whoever_is_killed(site: Site, ada: Any):
     made = site.seed(
         {"users": [ada], "files": [{"name": "many", "owner": "ada", "files": {"many.py": CODE}}]}
