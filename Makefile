@@ -3,8 +3,6 @@
 PORT ?= 8000
 VENV := .venv
 PY := $(VENV)/bin/python
-# Each process has servers of its own; a file's tests share theirs. The longest files begin.
-SIDE_BY_SIDE := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PYTHONUTF8 := 1
 unexport DJANGO_SETTINGS_MODULE
@@ -24,11 +22,11 @@ run: $(VENV)/.installed ## from a fresh clone to a seeded server on 127.0.0.1:80
 test: check ## everything that CI runs: the checks, the tests, the browser's tests
 	@sh .ci/browser
 	@sh .ci/bubblewrap
-	$(PY) -m pytest tests --ignore=tests/e2e $(SIDE_BY_SIDE)
+	$(PY) -m pytest tests --ignore=tests/e2e
 	@if ls tests/e2e/test_*.py >/dev/null 2>&1; then set -x; $(PY) -m pytest tests/e2e; fi
 
 faults: $(VENV)/.tested ## every test, those too that `make test` leaves out for their time
-	$(PY) -m pytest tests --ignore=tests/e2e -m 'faults or not faults' $(SIDE_BY_SIDE)
+	$(PY) -m pytest tests --ignore=tests/e2e -m 'faults or not faults'
 
 check: $(VENV)/.tested ## lint, formatting, types, import layers
 	$(PY) -m ruff check --quiet

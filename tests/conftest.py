@@ -21,15 +21,6 @@ from tests import live, settings
 MakeFile = Callable[..., PrivateFile]
 
 
-LONGEST = ("promises/", "test_notebooks", "test_project", "test_upgrade", "test_warm")
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that take longest begin, so that processes side by side end together."""
-    items.sort(key=lambda item: not any(name in str(item.path) for name in LONGEST))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left() -> Iterator[None]:
     """The suite ends its executor; then no process, thread, folder or connection of it is left."""
