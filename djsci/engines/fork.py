@@ -172,7 +172,7 @@ class ForkEngine(Engine):
     async def _release(self, run: Conversation) -> bool:
         """Kill the run's tree, then give everything back, whatever is cancelled."""
         self._running.discard(run)
-        run.worker.kill()
+        run.worker.kill(is_done=run.frames.is_done)
 
         async def release() -> bool:
             await run.close()

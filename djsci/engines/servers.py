@@ -78,6 +78,7 @@ class ForkServer(Forker):
         self, folder: Path | None, *, uid: int | None = None, waits: bool = False
     ) -> Worker:
         """A new worker that has said hello. Raises `StartFailed`."""
+        worker = Worker(folder, uid=uid, has_init=self.ground.has_own_root)
         request = {
             "folder": str(folder or ""),
             "uid": uid,
@@ -85,7 +86,7 @@ class ForkServer(Forker):
             "limits": self.ground.limits()._asdict(),
             "readable": [str(self.folder / "guest.zip")],
         }
-        return await self.ask(Worker(folder, uid=uid), request)
+        return await self.ask(worker, request)
 
     def on_message(self, said: dict[str, Any]) -> None:
         match said["type"]:

@@ -42,6 +42,12 @@ def _read(pid: str) -> Process | None:
     return Process(int(values[1]), int(values[3]), memory, int(values[19]))
 
 
+def parent_of(pid: int) -> int:
+    """Raises `OSError` when there is no such process."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return int(file.read().rpartition(b") ")[2].split()[1])
+
+
 def members(root: int, mark: str, processes: Mapping[int, Process]) -> set[int]:
     """The unit's pids: `root`, its descendants, its session, and who carries its mark."""
     found = {root} & processes.keys()

@@ -13,6 +13,8 @@ from pathlib import Path
 from djsci.guest import frames
 from djsci.isolation.limits import Group
 
+from . import tree
+
 START = 60.0  # seconds that a server or a worker may take until it is ready
 SO_PASSCRED = getattr(socket, "SO_PASSCRED", 16)
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -25,8 +27,11 @@ class StartFailed(Exception):
 class Worker:
     """One worker. `folder` is the run's folder on this host, None where the run has its own."""
 
-    def __init__(self, folder: Path | None, *, uid: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | None, *, uid: int | None = None, has_init: bool = False
+    ) -> None:
         self.folder = folder
+        self.has_init = has_init  # its parent is the first process of namespaces of its own
         self.uid = uid
         self.pid = 0  # ours, whatever it calls itself in a namespace
         self.group: Group | None = None
@@ -47,6 +52,7 @@ class Worker:
         self.abort: Callable[[], None] = lambda: None  # ends it before it has said hello
         self.started = asyncio.get_running_loop().time()
         self._pidfd: int | None = None
+        self._init: int | None = None
 
     def bound(self, group: Group | None = None, *, memory: int | None = None) -> None:
         """It is in `group` now; its run may hold so many bytes. Either may be known first."""
@@ -93,15 +99,20 @@ class Worker:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.pid, signal.SIGINT)
 
-    def kill(self) -> None:
-        """SIGKILL; who started it ends what it left."""
+    def kill(self, *, is_done: bool = False) -> None:
+        """SIGKILL; who started it ends what it left.
+
+        `is_done`: nobody asks how it ends, so its first process need not live to tell.
+        """
         if not self.is_alive:
             return
         if self._pidfd is None:
             self.abort()
             return
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        for process in (self._pidfd, self._init if is_done else None):
+            if process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
 
     async def hello(self) -> None:
         """Wait until it is ready; the system says which process it is. Raises `StartFailed`."""
@@ -115,6 +126,8 @@ class Worker:
             raise StartFailed(f"the worker speaks version {hello.get('v')}, not {frames.VERSION}")
         self.pid = _CREDENTIALS.unpack(extra[0][2][: _CREDENTIALS.size])[0]
         self._pidfd = os.pidfd_open(self.pid)
+        if self.has_init:
+            self._init = os.pidfd_open(tree.parent_of(self.pid))
         self.sock.setsockopt(socket.SOL_SOCKET, SO_PASSCRED, 0)
 
     async def _heard(self) -> None:
@@ -139,10 +152,10 @@ class Worker:
             self.is_open = False
             self.close_ends()
             self.sock.close()
-            for descriptor in (self.out, self.err, self._pidfd):
+            for descriptor in (self.out, self.err, self._pidfd, self._init):
                 if descriptor is not None:
                     os.close(descriptor)
-            self._pidfd = None
+            self._pidfd = self._init = None
 
 
 def _set(waiting: "asyncio.Future[None]") -> None:

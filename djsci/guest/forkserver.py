@@ -18,7 +18,7 @@ import types
 import warnings
 from typing import Any, NamedTuple
 
-from . import fonts, frames, processes, rehearsal, worker
+from . import fonts, frames, memory, processes, rehearsal, worker
 
 SETTLED = 0.5  # seconds in which a library's own short-lived thread may end
 
@@ -46,6 +46,7 @@ def main(level: Any) -> None:
     rehearsal.in_server(shell, options["preload"])
     gc.collect()
     gc.freeze()
+    memory.collapse()
     Server(control, shell, level).serve()
     remove_folder()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import seccomp, users
+from .libc import libc
 from .limits import Limits
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
@@ -44,7 +45,7 @@ class Rules(NamedTuple):
 
 def abi() -> int:
     """The kernel's Landlock version; 0 where it has none."""
-    return max(0, int(_libc().syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
+    return max(0, int(libc().syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
 
 
 def missing(*, has_own_uid: bool) -> str | None:
@@ -139,7 +140,7 @@ def enter(
     """
     if uid is not None:
         users.become(uid)
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own /proc is its own to read
+        libc().prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own /proc is its own to read
     limits.apply()
     restrict(Rules((*interpreter_paths(), *readable), (folder,)))
     seccomp.install(seccomp.program(has_network=False))
@@ -204,12 +205,8 @@ def rules_from(values: Mapping[str, Any]) -> Rules:
     )
 
 
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _call(number: int, *arguments: object) -> int:
-    result = int(_libc().syscall(number, *arguments))
+    result = int(libc().syscall(number, *arguments))
     if result < 0:
         error = ctypes.get_errno()
         raise OSError(error, f"Landlock: {os.strerror(error)}")

@@ -10,9 +10,11 @@ import signal
 import socket
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from . import landlock, seccomp
+from .libc import libc
 from .limits import Limits
 
 NEW_USER, NEW_PID, NEW_MOUNTS = 0x10000000, 0x20000000, 0x20000
@@ -43,7 +45,7 @@ def fork() -> int:
 
     The system call itself, since Python has no name for it: legal where this is the only thread.
     """
-    api = ctypes.PyDLL(None, use_errno=True)
+    api = _with_lock()
     number = CLONE[os.uname().machine]
     api.PyOS_BeforeFork()
     pid = int(api.syscall(number, SPACES | signal.SIGCHLD, 0, 0, 0, 0))
@@ -53,6 +55,12 @@ def fork() -> int:
         api.PyOS_AfterFork_Parent()
     _check(min(pid, 0), "namespaces")
     return pid
+
+
+@cache
+def _with_lock() -> ctypes.PyDLL:
+    """The C library, called without letting go of Python's lock."""
+    return ctypes.PyDLL(None, use_errno=True)
 
 
 def enter(
@@ -104,7 +112,6 @@ def separate(
     Landlock domain. What lies in one of `folders` stays only where `kept` names it. `owner` are the
     user and the group of who called `fork`.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
     uid, gid = owner
     for name, text in (
         ("setgroups", "deny"),
@@ -113,8 +120,8 @@ def separate(
     ):
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-    libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the change of user, which clears it
-    _mounts(libc, folders, kept)
+    libc().prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the change of user, which clears it
+    _mounts(folders, kept)
     _loopback()
     with open("/proc/sys/user/max_user_namespaces", "w") as file:
         file.write("0")
@@ -130,19 +137,19 @@ def separate(
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _mounts(libc: ctypes.CDLL, folders: Sequence[Folder], kept: Sequence[str]) -> None:
-    _mount(libc, "none", "/", None, RECURSIVE | PRIVATE)
+def _mounts(folders: Sequence[Folder], kept: Sequence[str]) -> None:
+    _mount("none", "/", None, RECURSIVE | PRIVATE)
     covered = {path for path in kept for folder in folders if path.startswith(folder.path + "/")}
     opened = {path: os.open(path, os.O_PATH) for path in sorted(covered) if os.path.exists(path)}
     for folder in folders:
         options = f"size={folder.size},nr_inodes={INODES},mode=0700"
-        _mount(libc, "tmpfs", folder.path, "tmpfs", NOSUID | NODEV, options)
+        _mount("tmpfs", folder.path, "tmpfs", NOSUID | NODEV, options)
     for path, descriptor in opened.items():
-        _uncover(libc, path, descriptor)
-    _mount(libc, "proc", "/proc", "proc", NOSUID | NODEV | NOEXEC)
+        _uncover(path, descriptor)
+    _mount("proc", "/proc", "proc", NOSUID | NODEV | NOEXEC)
 
 
-def _uncover(libc: ctypes.CDLL, path: str, descriptor: int) -> None:
+def _uncover(path: str, descriptor: int) -> None:
     """Put back what is open as `descriptor` at `path`, in a folder that has been covered."""
     source = f"/proc/self/fd/{descriptor}"
     if not os.path.exists(path):  # else below another that is back already
@@ -151,7 +158,7 @@ def _uncover(libc: ctypes.CDLL, path: str, descriptor: int) -> None:
             os.mkdir(path)
         else:
             os.close(os.open(path, os.O_CREAT, 0o444))
-        _mount(libc, source, path, None, BIND | RECURSIVE)
+        _mount(source, path, None, BIND | RECURSIVE)
     os.close(descriptor)
 
 
@@ -164,29 +171,26 @@ def _loopback() -> None:
 
 def close(limits: Limits, *, writable: Sequence[str], readable: Sequence[str] = ()) -> None:
     """In the worker, last of all: limits, no capability, Landlock, seccomp."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    libc().prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     limits.apply()
-    _drop_capabilities(libc)
+    _drop_capabilities()
     paths = (*landlock.interpreter_paths(), *readable, "/etc")
     landlock.restrict(landlock.Rules(paths, tuple(writable), is_only_wall=False))
     seccomp.install(seccomp.program())
 
 
-def _drop_capabilities(libc: ctypes.CDLL) -> None:
+def _drop_capabilities() -> None:
     number = 0
-    while libc.prctl(CAPBSET_DROP, number, 0, 0, 0) == 0:
+    while libc().prctl(CAPBSET_DROP, number, 0, 0, 0) == 0:
         number += 1
     header = struct.pack("=Ii", VERSION_3, 0)
     call = CAPSET[os.uname().machine]
-    _check(libc.syscall(call, header, bytes(24)), "dropping capabilities")
+    _check(libc().syscall(call, header, bytes(24)), "dropping capabilities")
 
 
-def _mount(
-    libc: ctypes.CDLL, source: str, target: str, kind: str | None, flags: int, data: str = ""
-) -> None:
+def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:
     texts = (source.encode(), target.encode(), kind.encode() if kind else None)
-    _check(libc.mount(*texts, ctypes.c_ulong(flags), data.encode() or None), f"mount on {target}")
+    _check(libc().mount(*texts, ctypes.c_ulong(flags), data.encode() or None), f"mount on {target}")
 
 
 def _check(result: int, what: str) -> None:

@@ -1,6 +1,5 @@
 """Level `process`: a process of its own with an environment of its own, and no wall around it."""
 
-import ctypes
 import os
 import sys
 import tempfile
@@ -8,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .libc import libc
 from .limits import Limits
 
 PR_SET_DUMPABLE = 4
@@ -58,7 +58,7 @@ def environment(run_folder: Path) -> dict[str, str]:
 def hide() -> None:
     """Refuse this process's memory and environment, which hold secrets, to others of its user."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+        libc().prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def matplotlib_folder() -> str:

@@ -6,6 +6,7 @@ import platform
 import struct
 from functools import cache
 
+from .libc import libc
 from .syscalls import CHECKED, REFUSED
 
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
@@ -113,15 +114,13 @@ class _Program(ctypes.Structure):
 
 def no_new_privileges() -> None:
     """From now on no program gains rights by being executed."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+    if libc().prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no-new-privileges was refused")
 
 
 def install(code: bytes) -> None:
     """Put this thread, and all that it starts, under `code`. There is no way back."""
     no_new_privileges()
-    libc = ctypes.CDLL(None, use_errno=True)
     given = _Program(len(code) // 8, code)
-    if libc.prctl(PR_SET_SECCOMP, FILTER, ctypes.byref(given), 0, 0):
+    if libc().prctl(PR_SET_SECCOMP, FILTER, ctypes.byref(given), 0, 0):
         raise OSError(ctypes.get_errno(), "the seccomp profile was refused")
