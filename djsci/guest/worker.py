@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import random
 import resource
 import signal
 import socket
@@ -75,8 +74,7 @@ def greet(channel: Channel, folder: Path) -> dict[str, Any]:
 
 
 def reseed() -> None:
-    """Two forks of one process would draw the same numbers."""
-    random.seed()
+    """Two forks of one process would draw the same numbers; Python's own `random` sees to it."""
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()
