@@ -34,6 +34,7 @@ SYSTEM = tuple(f"/{name}" for name in bwrap.LINKS if Path("/usr", name).exists()
 
 _lock = threading.Lock()
 _known: dict[str, tuple[float, str | None]] = {}
+_renewing: set[str] = set()
 
 
 Change = Callable[[list[str]], list[str]]
@@ -67,12 +68,29 @@ def missing(level: str) -> str | None:
 
 
 def probe(level: str, *, seconds: float = HOURLY) -> str | None:
-    """None when `level` holds here, else why not and what to do. Asked anew after `seconds`."""
+    """None when `level` holds here, else why not and what to do.
+
+    Asked anew after `seconds`; each hour beside whoever asks, who gets the answer that is known.
+    """
     with _lock:
         known = _known.get(level)
-        if known is None or time.monotonic() - known[0] > seconds:
+        is_old = known is not None and time.monotonic() - known[0] > seconds
+        if known is None or (is_old and seconds < HOURLY):
             known = _known[level] = (time.monotonic(), _probe(level))
+        elif is_old and level not in _renewing:
+            _renewing.add(level)
+            threading.Thread(target=_renew, args=(level,), daemon=True).start()
         return known[1]
+
+
+def _renew(level: str) -> None:
+    try:
+        answer = _probe(level)
+    finally:
+        with _lock:
+            _renewing.discard(level)
+    with _lock:
+        _known[level] = (time.monotonic(), answer)
 
 
 def _probe(level: str) -> str | None:

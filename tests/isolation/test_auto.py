@@ -155,3 +155,12 @@ def test_a_file_asks_for_more_isolation_and_never_for_less() -> None:
         assert registry.level("bwrap") == "bwrap"
     with override_settings(DJSCI={"ISOLATION": "process"}):
         assert registry.level("landlock") == "landlock"
+
+
+def test_an_old_answer_is_renewed_beside_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = (time.monotonic() - probe.HOURLY - 1, "an old answer")
+    monkeypatch.setitem(probe._known, "process", old)
+    assert probe.probe("process") == "an old answer"
+    until = time.monotonic() + 10
+    while probe.probe("process") is not None:
+        assert time.monotonic() < until
