@@ -166,8 +166,8 @@ async def test_fifty_runs_at_once_do_not_cross(engine: Engine) -> None:
     )
     for name, heard in zip(names, all_heard, strict=True):
         expected = "".join(f"{name} {what}\n" for what in ("main", "thread", "pool", "end"))
-        assert text_of(heard) == expected
         assert said(heard)[-2:] == [("result", f'"{name}"', None), ("end", "succeeded", "")]
+        assert text_of(heard) == expected
 
 
 async def test_chunks_arrive_while_the_handler_runs(engine: Engine) -> None:
