@@ -445,6 +445,30 @@ async def test_a_cancel_interrupts_and_force_kills(engine: ForkEngine) -> None:
     assert (end(said).state, (end(said).elapsed or 99) < 10) == ("cancelled", True)
 
 
+async def test_what_a_stopped_run_said_last_is_read_after_its_death(engine: ForkEngine) -> None:
+    """It never reads the word to stop, so the system resets its socket: that takes nothing away."""
+    code = (
+        "import os, time\n" + HANDLER + "    try:\n        print('up', os.getpid(), flush=True)\n"
+        "        time.sleep(60)\n    finally:\n        print('stopping')\n        print('stopped')"
+    )
+    stop = Stop()
+
+    def on_event(event: Event) -> None:
+        match event:
+            case events.Stream(text=text) if text.startswith("up"):
+                worker.append(psutil.Process(int(text.split()[1])))
+                stop.ask("cancelled")
+            case events.Stream():
+                worker[0].wait(30)  # nothing is read meanwhile
+
+    worker: list[psutil.Process] = []
+    limits = Limits(timeout=30, grace=20)
+    said = await play(engine, py(code), limits=limits, stop=stop, on_event=on_event)
+    assert end(said).state == "cancelled"
+    assert printed(said).splitlines()[1:] == ["stopping", "stopped"]
+    assert error(said).ename == "KeyboardInterrupt"
+
+
 async def test_a_run_that_was_stopped_before_it_began_just_ends(engine: ForkEngine) -> None:
     stop = Stop()
     stop.ask("cancelled")
