@@ -16,7 +16,7 @@ from djsci.access.callers import Caller
 from djsci.access.database import DB_POOL, FILES_POOL, close_connections
 from djsci.models import PrivateFile
 from djsci.runs import executor
-from tests import live, settings
+from tests import live, servers, settings
 
 MakeFile = Callable[..., PrivateFile]
 
@@ -29,7 +29,8 @@ def _nothing_is_left() -> Iterator[None]:
     close_connections()
     for pool in (DB_POOL, FILES_POOL):
         pool.shutdown()
-    live.forget_template()
+    live.forget_templates()
+    servers.stop()
     gc.collect()
     assert [child.cmdline() for child in psutil.Process().children(recursive=True)] == []
     ours = [thread for thread in threading.enumerate() if thread.name.startswith("djsci")]

@@ -9,6 +9,7 @@ with live.server("uvicorn", settings={"DJSCI": {"TIMEOUT": 5}}) as site:
 import json
 import os
 import secrets
+import select
 import shutil
 import signal
 import subprocess
@@ -68,6 +69,7 @@ class Site:
     environment: dict[str, str]
     process: "subprocess.Popen[bytes]"
     log: Path = field(repr=False)
+    seeder: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     @property
     def socket_url(self) -> str:
@@ -76,16 +78,24 @@ class Site:
 
     def seed(self, wanted: Mapping[str, Any]) -> Seeded:
         """Make users, tokens, sessions and files in the server's project; see `tests/seed.py`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.seed"],
-            input=json.dumps(wanted).encode(),
-            capture_output=True,
-            cwd=ROOT,
-            env=self.environment,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
-        return Seeded(**json.loads(done.stdout))
+        return Seeded(**self._ask(dict(wanted)))
+
+    def execute(self, code: str) -> Any:
+        """Execute some lines in a process of the server's project: what they leave as `answer`."""
+        return self._ask({"code": code})
+
+    def _ask(self, wanted: dict[str, Any]) -> Any:
+        if self.seeder is None:
+            self.seeder = _seeding(self.environment, self.log)
+        asked, answers = self.seeder.stdin, self.seeder.stdout
+        assert asked is not None
+        assert answers is not None
+        asked.write(json.dumps(wanted).encode() + b"\n")
+        asked.flush()
+        assert select.select([answers], [], [], 60)[0], "no answer in a minute"
+        answer = answers.readline()
+        assert answer, self.said()
+        return json.loads(answer)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send the signal and wait for the end; the exit status."""
@@ -125,7 +135,7 @@ def server(
             paths = [folder, ROOT, *([modules] if modules else ())]
             variables = _environment(paths, place, url, redis, environment)
             _write_settings(folder, settings or {}, intervals or {})
-            _migrate(place, url, variables)
+            _migrate(place, database or "", variables)
             with _running(kind, folder, place, variables) as site:
                 yield site
     finally:
@@ -156,58 +166,78 @@ def _write_settings(
     (folder / "said.json").write_text(json.dumps(said), encoding="utf-8")
 
 
-_template: dict[str, Path] = {}
+_templates: dict[str, str] = {}  # what new servers copy: a file, or by the server's URL a name
 
 
-def forget_template() -> None:
-    """Remove the migrated database that new servers copy."""
-    kept = _template.pop("sqlite", None)
-    if kept is not None:
-        shutil.rmtree(kept.parent, ignore_errors=True)
+def forget_templates() -> None:
+    """Remove the migrated databases that new servers copy."""
+    for url, name in _templates.items():
+        if url:
+            _on_postgres(url, f'DROP DATABASE "{name}" WITH (FORCE)')
+        else:
+            shutil.rmtree(Path(name).parent, ignore_errors=True)
+    _templates.clear()
 
 
-def _migrate(data: Path, url: str, variables: Mapping[str, str]) -> None:
-    """Migrate; on SQLite once a process, afterwards that database is copied."""
+def migrate(data: Path) -> None:
+    """Make the stand-alone project's database anew, a SQLite file, in this folder of data."""
+    (data / "db.sqlite3").unlink(missing_ok=True)
+    settings = {"DJANGO_SETTINGS_MODULE": "asgi_project.settings"}
+    _migrate(data, "", _environment([ROOT], data, "", None, settings))
+
+
+def _migrate(data: Path, server: str, variables: Mapping[str, str]) -> None:
+    """Migrate, once for SQLite and once for each PostgreSQL; afterwards that database is copied."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = data / "db.sqlite3"
-    if not url and target.exists():
-        return
-    if not url and "sqlite" in _template:
-        shutil.copy(_template["sqlite"], target)
+    if server in _templates if server else target.exists():
+        return  # a PostgreSQL's database was made as a copy
+    if not server and server in _templates:
+        shutil.copy(_templates[server], target)
         return
     command = [sys.executable, "manage.py", "migrate", "--verbosity", "0"]
     done = subprocess.run(command, cwd=ROOT, env=dict(variables), capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-4000:]
-    if not url:
+    if server:
+        migrated = urlsplit(variables["DATABASE_URL"]).path.removeprefix("/")
+        name = f"djsci_template_{secrets.token_hex(6)}"
+        _on_postgres(server, f'CREATE DATABASE "{name}" TEMPLATE "{migrated}"')
+        _templates[server] = name
+    else:
         kept = Path(tempfile.mkdtemp(prefix="djsci-template-")) / "db.sqlite3"
         shutil.copy(target, kept)
-        _template["sqlite"] = kept
+        _templates[server] = str(kept)
 
 
 @contextmanager
-def _database(url: str | None) -> Iterator[str]:
+def _database(server: str | None) -> Iterator[str]:
     """A new database on this PostgreSQL, dropped afterwards; "" for SQLite."""
-    if url is None:
+    if server is None:
         yield ""
         return
+    name = f"djsci_live_{secrets.token_hex(6)}"
+    template = f' TEMPLATE "{_templates[server]}"' if server in _templates else ""
+    _on_postgres(server, f'CREATE DATABASE "{name}"{template}')
+    try:
+        yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    finally:
+        _on_postgres(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _on_postgres(url: str, statement: Any) -> None:
     import psycopg
 
-    name = f"djsci_live_{secrets.token_hex(6)}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    try:
-        yield urlsplit(url)._replace(path=f"/{name}").geturl()
-    finally:
-        with psycopg.connect(url, autocommit=True) as connection:
-            connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+        connection.execute(statement)
 
 
 @contextmanager
 def _running(kind: str, folder: Path, data: Path, variables: dict[str, str]) -> Iterator[Site]:
     log = folder / "log"
     command = [sys.executable, "-m", "djsci", "up", "--server", kind, "--port", "0"]
-    with log.open("wb") as said:
+    with log.open("ab") as said:
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=said, stderr=said)
+    site: Site | None = None
     try:
         site = Site(_listening(process, log), data, variables, process, log)
         yield site
@@ -215,7 +245,24 @@ def _running(kind: str, folder: Path, data: Path, variables: dict[str, str]) -> 
         print(f"--- the {kind} server said:\n{log.read_text(errors='replace')[-6000:]}")
         raise
     finally:
+        if site is not None and site.seeder is not None:
+            site.seeder.kill()
+            site.seeder.communicate()
         _end(process)
+
+
+def _seeding(variables: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
+    """`tests/seed.py` in the server's project; what it complains of is in the server's log."""
+    command = [sys.executable, "-m", "tests.seed"]
+    with log.open("ab") as said:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=variables,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+        )
 
 
 def _listening(process: "subprocess.Popen[bytes]", log: Path) -> str:

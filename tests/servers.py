@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,17 +30,31 @@ def absent(name: str, reason: str) -> NoReturn:
     pytest.skip(f"{name}: {reason}")
 
 
-@contextmanager
-def postgres_url() -> Iterator[str]:
+_started = ExitStack()
+_postgres: list[str] = []
+
+
+def postgres_url() -> str:
     """The URL of a PostgreSQL whose databases the caller may make and drop.
 
     `DJSCI_TEST_POSTGRES` names one; else one is started out of the wheel, reached by a Unix
-    socket and ended afterwards.
+    socket. It is shared by all who ask until `stop`.
     """
-    named = os.environ.get("DJSCI_TEST_POSTGRES")
-    if named:
-        yield named
-        return
+    if named := os.environ.get("DJSCI_TEST_POSTGRES"):
+        return named
+    if not _postgres:
+        _postgres.append(_started.enter_context(_running_postgres()))
+    return _postgres[0]
+
+
+def stop() -> None:
+    """End what is shared: nobody asks any more."""
+    _postgres.clear()
+    _started.close()
+
+
+@contextmanager
+def _running_postgres() -> Iterator[str]:
     # The path of a Unix socket may have 107 bytes; TMPDIR can be longer than that.
     folder = Path(tempfile.mkdtemp(prefix="djsci-pg-", dir="/tmp"))
     try:

@@ -13,8 +13,10 @@ import pytest
 from djsci import cli
 from djsci.access import tokens
 from djsci.models import Audit, PrivateFile, Token
+from tests import live
 
 ROOT = Path(__file__).parent.parent
+NOTHING_LOADED = '{"POOL": {"preload": []}}'
 
 
 @pytest.fixture(autouse=True)
@@ -86,17 +88,16 @@ def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.Complete
 
 
 def test_the_doctor_says_what_works_and_what_does_not(tmp_path: Path):
-    variables = {"DJSCI_DATA": str(tmp_path / "data"), "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
+    variables = {
+        "DJSCI_DATA": str(tmp_path / "data"),
+        "DJSCI_OPTIONS": NOTHING_LOADED,
+        "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C",
+    }
     before = run("doctor", folder=ROOT, **variables)
     assert before.returncode == 1
     assert re.search(r"BAD +database .*run `migrate`", before.stdout)
-    subprocess.run(
-        [sys.executable, "manage.py", "migrate", "--verbosity", "0"],
-        cwd=ROOT,
-        env={**os.environ, **variables, "DJANGO_SETTINGS_MODULE": "asgi_project.settings"},
-        timeout=100,
-        check=True,
-    )
+    live.migrate(tmp_path / "data")
     after = run("doctor", folder=ROOT, **variables)
     assert after.returncode == 0, after.stdout + after.stderr
     assert "BAD" not in after.stdout
@@ -106,7 +107,11 @@ def test_the_doctor_says_what_works_and_what_does_not(tmp_path: Path):
 
 
 def test_the_doctor_does_not_believe_in_a_redis_that_is_not_there(tmp_path: Path):
-    variables = {"DJSCI_DATA": str(tmp_path / "data"), "REDIS_URL": "redis://127.0.0.1:1/0"}
+    variables = {
+        "DJSCI_DATA": str(tmp_path / "data"),
+        "DJSCI_OPTIONS": NOTHING_LOADED,
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+    }
     said = run("doctor", folder=ROOT, **variables)
     assert said.returncode == 1
     assert re.search(r"BAD +layer .*ConnectionError", said.stdout)

@@ -202,10 +202,8 @@ class Conversation(Played):
     def _take_frame(self) -> bool:
         try:
             data = self.worker.sock.recv(wire.MOST + 1)
-        except BlockingIOError:
+        except (BlockingIOError, ConnectionError):  # a reset comes before what is still to be read
             return True
-        except ConnectionError:
-            return False
         if not data:
             return False
         try:

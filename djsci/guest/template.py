@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import processes, shared, worker
-from .forkserver import Server
+from .forkserver import SETTLED, Server
 from .run import Run
 from .traces import Ground, Traces, remove, remove_ipc
 
@@ -171,15 +171,26 @@ def _stop_monitor() -> None:
 
 
 def _threads() -> str:
-    """The names of the threads beside this one; those of C code as the system has them."""
+    """The names of the threads beside this one; those of C code as the system has them.
+
+    The system may have one for a moment that Python has joined.
+    """
     known = {thread.native_id: thread.name for thread in threading.enumerate()[1:]}
-    names = []
-    for number in sorted(map(int, os.listdir("/proc/self/task"))):
+    end = time.monotonic() + SETTLED
+    while (found := _tasks()).keys() - known.keys() and time.monotonic() < end:
+        time.sleep(0.01)
+    names = [known.get(number, found[number]) for number in sorted(found)]
+    return f"threads ({', '.join(names)})" if names else ""
+
+
+def _tasks() -> dict[int, str]:
+    """What the system calls the threads beside the first one."""
+    found = {}
+    for number in map(int, os.listdir("/proc/self/task")):
         if number != os.getpid():
             with contextlib.suppress(OSError):
-                comm = Path(f"/proc/self/task/{number}/comm").read_text().strip()
-                names.append(known.get(number, comm))
-    return f"threads ({', '.join(names)})" if names else ""
+                found[number] = Path(f"/proc/self/task/{number}/comm").read_text().strip()
+    return found
 
 
 def _processes() -> str:

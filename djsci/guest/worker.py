@@ -1,5 +1,6 @@
 """A worker: a process that takes one run from its socket and plays it."""
 
+import fcntl
 import gc
 import json
 import os
@@ -25,8 +26,8 @@ def become(run: int, out: int, err: int, *more: int) -> int | None:
     """
     nothing = os.open(os.devnull, os.O_RDONLY)
     kept = (nothing, out, err, run, *more)
-    # First out of the way of the numbers from 0 on, then onto them.
-    moved = [os.dup2(fd, 100 + place) for place, fd in enumerate(kept)]
+    # First out of the way of the numbers from 0 on, then onto them; never over one another.
+    moved = [fcntl.fcntl(fd, fcntl.F_DUPFD, len(kept)) for fd in kept]
     for place, descriptor in enumerate(moved):
         os.dup2(descriptor, place, inheritable=place < RUN)
     os.closerange(len(kept), resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -445,6 +445,30 @@ async def test_a_cancel_interrupts_and_force_kills(engine: ForkEngine) -> None:
     assert (end(said).state, (end(said).elapsed or 99) < 10) == ("cancelled", True)
 
 
+async def test_what_a_stopped_run_said_last_is_read_after_its_death(engine: ForkEngine) -> None:
+    """It never reads the word to stop, so the system resets its socket: that takes nothing away."""
+    code = (
+        "import os, time\n" + HANDLER + "    try:\n        print('up', os.getpid(), flush=True)\n"
+        "        time.sleep(60)\n    finally:\n        print('stopping')\n        print('stopped')"
+    )
+    stop = Stop()
+
+    def on_event(event: Event) -> None:
+        match event:
+            case events.Stream(text=text) if text.startswith("up"):
+                worker.append(psutil.Process(int(text.split()[1])))
+                stop.ask("cancelled")
+            case events.Stream():
+                worker[0].wait(30)  # nothing is read meanwhile
+
+    worker: list[psutil.Process] = []
+    limits = Limits(timeout=30, grace=20)
+    said = await play(engine, py(code), limits=limits, stop=stop, on_event=on_event)
+    assert end(said).state == "cancelled"
+    assert printed(said).splitlines()[1:] == ["stopping", "stopped"]
+    assert error(said).ename == "KeyboardInterrupt"
+
+
 async def test_a_run_that_was_stopped_before_it_began_just_ends(engine: ForkEngine) -> None:
     stop = Stop()
     stop.ask("cancelled")
@@ -638,9 +662,18 @@ async def test_a_worker_serves_one_run(engine: ForkEngine) -> None:
     assert (first[1], second[1]) == (0, 0)
 
 
-async def test_a_million_lines_arrive_and_the_reader_stays_small(engine: ForkEngine) -> None:
-    code = "for i in range(1_000_000): print('line', i)"
-    wanted = hashlib.sha256("".join(f"line {i}\n" for i in range(1_000_000)).encode())
+@pytest.mark.parametrize(
+    ("count", "width"),
+    [(100_000, 700), pytest.param(1_000_000, 1, marks=pytest.mark.faults)],
+    ids=["long lines", "a million lines"],
+)
+async def test_a_flood_arrives_and_the_reader_stays_small(
+    engine: ForkEngine, count: int, width: int
+) -> None:
+    code = f"for i in range({count}): print(f'line {{i:{width}d}}')"
+    wanted = hashlib.sha256()
+    for i in range(count):
+        wanted.update(f"line {i:{width}d}\n".encode())
     seen, blocked = hashlib.sha256(), False
     process = psutil.Process()
     before = process.memory_info().rss
@@ -652,7 +685,7 @@ async def test_a_million_lines_arrive_and_the_reader_stays_small(engine: ForkEng
                 seen.update(event.text.encode())
                 if not blocked:
                     blocked = True
-                    await asyncio.sleep(2)  # a reader that is away: the worker waits for it
+                    await asyncio.sleep(1)  # a reader that is away: the worker waits for it
             most = max(most, process.memory_info().rss - before)
             if isinstance(event, End):
                 assert event.state == "succeeded"

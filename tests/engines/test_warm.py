@@ -226,6 +226,11 @@ async def test_a_progress_bar_while_loading_is_no_thread_of_the_files(engine: Wa
     assert [await call(engine, py(code)) for _ in range(2)] == [6, 6]
 
 
+async def test_a_thread_that_is_about_to_end_is_waited_for(engine: WarmEngine) -> None:
+    code = "import _thread, time\n_thread.start_new_thread(time.sleep, (0.1,))\n" + HANDLER
+    assert await call(engine, py(code + "    return 1")) == 1
+
+
 async def test_a_template_that_is_killed_ends_its_calls_with_the_reason(engine: WarmEngine) -> None:
     code = "import time\n" + HANDLER + "    print('up', flush=True)\n    time.sleep(given['for'])"
     await call(engine, py(code), **{"for": 0})

@@ -10,14 +10,14 @@ from tests import live, servers
 OPTIONS = {"DJSCI": {"QUEUE_PER_USER": 500, "TIMEOUT": 60, "GRACE": 0.5}}
 
 
-@pytest.fixture(scope="module", params=["daphne-sqlite", "uvicorn-postgres-valkey"])
+@pytest.fixture(scope="package", params=["daphne-sqlite", "uvicorn-postgres-valkey"])
 def site(request: pytest.FixtureRequest) -> Iterator[live.Site]:
     with ExitStack() as stack:
         if request.param == "daphne-sqlite":
             yield stack.enter_context(live.server("daphne", settings=OPTIONS))
         else:
-            postgres = stack.enter_context(servers.postgres_url())
             valkey = stack.enter_context(servers.valkey_url())
+            postgres = servers.postgres_url()
             yield stack.enter_context(
                 live.server("uvicorn", database=postgres, redis=valkey, settings=OPTIONS)
             )

@@ -10,7 +10,7 @@ from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
 from djsci import uploads
-from djsci.access.database import in_database
+from djsci.access.database import close_connections, in_database
 from djsci.models import Run
 from tests.conftest import MakeFile
 
@@ -48,9 +48,11 @@ async def test_what_no_database_holds_is_not_asked_for(make_file: MakeFile, prog
     assert (await program.get(f"/djsci/{path}")).status_code in (400, 404)
 
 
-async def test_a_database_that_is_away_is_no_capacity(make_file: MakeFile, program):
+async def test_a_database_that_is_away_is_no_capacity(make_file: MakeFile, program, monkeypatch):
     if connection.vendor != "sqlite":
         pytest.skip("a lock that keeps everyone out is SQLite's")
+    await asyncio.to_thread(close_connections)
+    monkeypatch.setitem(connections["default"].settings_dict["OPTIONS"], "timeout", 0.2)
     await in_database(make_file, CODE, name="one", engine="thread")
     await program.get("/djsci/api/v1/runs/")  # the token's use is written once a minute
     path = str(connections["default"].settings_dict["NAME"])
@@ -69,6 +71,7 @@ async def test_a_database_that_is_away_is_no_capacity(make_file: MakeFile, progr
         await asyncio.to_thread(holder.close)
     assert not await Run.objects.aexists()
     assert (await program.get("/djsci/call/one/")).json() == 1
+    await asyncio.to_thread(close_connections)  # the next ones wait as long as they should
 
 
 async def test_every_transaction_begins_with_a_write(make_file: MakeFile, program, caller):
