@@ -51,12 +51,13 @@ def of_handler(node: Function | None, trees: Sequence[ast.Module]) -> Schema:
 
 def handler_schema(node: Function, trees: ast.Module | Iterable[ast.Module]) -> Schema:
     """The schema of all parameters but the first, which is the request."""
-    names = Names([trees] if isinstance(trees, ast.Module) else trees)
+    modules = [trees] if isinstance(trees, ast.Module) else list(trees)
+    names = Names(modules)
     positional = [*node.args.posonlyargs, *node.args.args]
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(node.args.defaults))
     pairs = list(zip(positional, [*defaults, *node.args.defaults], strict=True))[1:]
     pairs += zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-    schema: Schema = {"type": "object", **_documentation(node)}
+    schema: Schema = {"type": "object", **_documentation(node, *modules[:1])}
     schema["properties"] = {
         argument.arg: _property(argument.annotation, default, names) for argument, default in pairs
     }
@@ -94,8 +95,10 @@ def of_parameters_cell(tree: ast.Module, text: str, trees: Sequence[ast.Module])
     return {**schema, "additionalProperties": False}
 
 
-def _documentation(node: Function) -> dict[str, str]:
-    text = clean(ast.get_docstring(node) or "").strip()[:_NOTE]
+def _documentation(*nodes: Function | ast.Module) -> dict[str, str]:
+    """The first docstring: the handler's own, else its module's."""
+    found = next(filter(None, map(ast.get_docstring, nodes)), "")
+    text = clean(found).strip()[:_NOTE]
     if not text:
         return {}
     title = text.partition("\n")[0].strip()
