@@ -75,7 +75,7 @@ def test_the_docstring_is_title_and_description():
     assert schema["title"] == "Price it."
     assert schema["description"].startswith("Price it.\n\nWith care.")
     assert schema_of('def h(request):\n    """One line."""')["title"] == "One line."
-    assert schema_of('"""A module."""\ndef h(request): ...')["title"] == "A module."
+    assert schema_of("def h(request): ...", before='"""A module."""')["title"] == "A module."
     assert "title" not in schema_of("def h(request): ...")
 
 
