@@ -1,0 +1,3 @@
+// The console: elements that Django's pages, and any template, place by their names.
+
+import "./style.css";

@@ -1,0 +1,25 @@
+import { defineConfig } from "vitest/config";
+
+// One script and one sheet with stable names: a Django project names them in its templates.
+export default defineConfig({
+  base: "",
+  build: {
+    target: "es2022",
+    outDir: "../djsci/static/djsci",
+    emptyOutDir: true,
+    cssCodeSplit: false,
+    modulePreload: false,
+    manifest: false,
+    sourcemap: false,
+    rolldownOptions: {
+      input: { console: "src/main.ts" },
+      output: {
+        format: "es",
+        entryFileNames: "[name].js",
+        assetFileNames: "console[extname]",
+        codeSplitting: false,
+      },
+    },
+  },
+  test: { environment: "node", include: ["tests/**/*.test.ts"] },
+});
