@@ -6,7 +6,7 @@ from typing import Any
 from django.urls import URLPattern, path, re_path
 
 from . import surface, views
-from .web import api, frames, health, pages
+from .web import api, frames, health, pages_catalogue, pages_files, pages_runs
 from .web.calls import call
 
 View = Callable[..., Any]
@@ -44,12 +44,12 @@ djsci_urls: list[URLPattern] = [
     *_both("djsci/health/live", health.live, "djsci_live"),
     *_both("djsci/health/ready", health.ready, "djsci_ready"),
     *_both("djsci/metrics", health.metrics, "djsci_metrics"),
-    *_both("djsci/console", pages.catalogue, "djsci_console"),
-    *_both("djsci/console/files/<str:name_id>", pages.file_page, "djsci_file"),
-    *_both("djsci/console/files/<str:name_id>/run", pages.file_run, "djsci_file_run"),
-    *_both("djsci/console/runs", pages.history, "djsci_runs"),
-    *_both("djsci/console/runs/<str:run_id>", pages.run_page, "djsci_run"),
-    *_both("djsci/console/runs/<str:run_id>/cancel", pages.run_cancel, "djsci_run_cancel"),
-    *_both("djsci/console/runs/<str:run_id>/log.txt", pages.run_log, "djsci_run_log"),
+    *_both("djsci/console", pages_catalogue.catalogue, "djsci_console"),
+    *_both("djsci/console/files/<str:name_id>", pages_files.file_page, "djsci_file"),
+    *_both("djsci/console/files/<str:name_id>/run", pages_files.file_run, "djsci_file_run"),
+    *_both("djsci/console/runs", pages_runs.history, "djsci_runs"),
+    *_both("djsci/console/runs/<str:run_id>", pages_runs.run_page, "djsci_run"),
+    *_both("djsci/console/runs/<str:run_id>/cancel", pages_runs.run_cancel, "djsci_run_cancel"),
+    *_both("djsci/console/runs/<str:run_id>/log.txt", pages_runs.run_log, "djsci_run_log"),
     re_path(r"^djsci/[\s\S]*\Z", surface.unknown),
 ]

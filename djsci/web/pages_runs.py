@@ -1,143 +1,27 @@
-"""The console's pages: files, a file with its form, runs, a run live or ended."""
+"""The pages of runs: the history, a run live or ended, its log as text."""
 
 import json
 import re
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.core.handlers.asgi import ASGIRequest
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery, TextField, Value
-from django.db.models.functions import Coalesce, NullIf
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.urls import get_script_prefix
 from django.utils import timezone
 
-from djsci import conf, runs, uploads, versions
+from djsci import conf, runs
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
-from djsci.core.errors import BadParameters, DjsciError
-from djsci.models import PrivateFile, Run, Version
+from djsci.models import Run
 from djsci.runs import log
 
-from . import fields
-from .page import admin_page_of, page, render, see_other
+from .page import page, render, see_other
 
-# What a file is called: its name, or its id where it has none.
-_LABEL = Coalesce(NullIf(F("name"), Value("")), F("pk"), output_field=TextField())
 PAGE_ITEMS = 50
-RECENT = 10
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-
-
-@page("GET")
-def catalogue(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """The files that the caller may see, each with its last run."""
-    last = permissions.visible_runs(caller).filter(file=OuterRef("pk")).order_by("-created", "-pk")
-    files = (
-        permissions.visible_files(caller)
-        .select_related("owner", "version")
-        .annotate(label=_LABEL)
-        .annotate(last_run=Subquery(last.values("pk")[:1]))
-        .order_by("label", "pk")
-    )
-    sought = request.GET.get("q", "").strip()
-    if sought:
-        files = files.filter(Q(label__icontains=sought) | Q(pk=sought))
-    beyond = request.GET.get("after", "")
-    if beyond:
-        files = files.filter(label__gt=beyond)
-    found = list(files[: PAGE_ITEMS + 1])
-    shown = found[:PAGE_ITEMS]
-    last_runs = Run.objects.in_bulk([file.last_run for file in shown if file.last_run])
-    among = [file.pk for file in shown]
-    runnable = set(
-        permissions.runnable_files(caller).filter(pk__in=among).values_list("pk", flat=True)
-    )
-    rows = [
-        {
-            "file": file,
-            "run": last_runs.get(file.last_run),
-            "may_run": file.pk in runnable,
-        }
-        for file in shown
-    ]
-    following = shown[-1].label if len(found) > PAGE_ITEMS else ""
-    context = {"rows": rows, "sought": sought, "next": following, "beyond": beyond}
-    return render(request, "catalogue.html", context, caller)
-
-
-@page("GET")
-def file_page(request: HttpRequest, caller: Caller, name_id: str) -> HttpResponse:
-    """One file: its form, its recent runs, for those who may its source."""
-    file = _seen_file(caller, name_id)
-    return _file_page(request, caller, file)
-
-
-@page("POST")
-def file_run(request: HttpRequest, caller: Caller, name_id: str) -> HttpResponse:
-    """Start a run with what the form holds."""
-    file = uploads.find(name_id)
-    permissions.require_run(caller, file)
-    version = uploads.current_version(file)
-    try:
-        started = async_to_sync(runs.start)(
-            file.pk,
-            caller=caller,
-            trigger="form",
-            parameters=fields.parameters(version.parameters, request.POST),
-            key=request.POST.get("key") or None,
-        )
-    except BadParameters as error:
-        return _file_page(request, caller, file, typed=request.POST, refused=error)
-    return see_other(request, "djsci_run", started.run_id)
-
-
-def _file_page(
-    request: HttpRequest,
-    caller: Caller,
-    file: PrivateFile,
-    *,
-    typed: QueryDict | None = None,
-    refused: BadParameters | None = None,
-) -> HttpResponse:
-    problem: DjsciError | None = refused
-    version: Version | None = None
-    try:
-        version = uploads.current_version(file)
-    except DjsciError as error:
-        problem = error
-    may_read = version is not None and permissions.may_read(caller, file)
-    recent = _newest_first(permissions.visible_runs(caller).filter(file=file))[:RECENT]
-    schema = version.parameters if version else {}
-    context = {
-        "file": file,
-        "version": version,
-        "schema": schema,
-        "fields": fields.of_schema(schema, typed=typed, errors=refused.errors if refused else ()),
-        "problem": problem,
-        "key": secrets.token_urlsafe(16),
-        "may_run": version is not None and permissions.may_run(caller, file),
-        "recent": list(recent),
-        "sources": list(_sources(version)) if version and may_read else [],
-        "edit_url": admin_page_of(caller, file.pk),
-        "call_url": request.build_absolute_uri(f"{get_script_prefix()}djsci/call/{file.pk}/"),
-    }
-    return render(request, "file.html", context, caller, status=refused.status if refused else 200)
-
-
-def _seen_file(caller: Caller, name_id: str) -> PrivateFile:
-    file = uploads.find(name_id)
-    permissions.require_see(caller, file)
-    return file
-
-
-def _sources(version: Version) -> Iterator[dict[str, Any]]:
-    """The entry's cells as text; the companions by name."""
-    source = versions.source(version)
-    for place, cell in enumerate(source.cells, 1):
-        yield {"place": place, "text": cell.text, "is_alone": len(source.cells) == 1}
 
 
 @page("GET")
