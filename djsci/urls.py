@@ -6,7 +6,16 @@ from typing import Any
 from django.urls import URLPattern, path, re_path
 
 from . import surface, views
-from .web import api, frames, health, pages_catalogue, pages_files, pages_runs
+from .web import (
+    api,
+    frames,
+    health,
+    pages_catalogue,
+    pages_errors,
+    pages_files,
+    pages_history,
+    pages_runs,
+)
 from .web.calls import call
 
 View = Callable[..., Any]
@@ -47,9 +56,13 @@ djsci_urls: list[URLPattern] = [
     *_both("djsci/console", pages_catalogue.catalogue, "djsci_console"),
     *_both("djsci/console/files/<str:name_id>", pages_files.file_page, "djsci_file"),
     *_both("djsci/console/files/<str:name_id>/run", pages_files.file_run, "djsci_file_run"),
-    *_both("djsci/console/runs", pages_runs.history, "djsci_runs"),
+    *_both("djsci/console/runs", pages_history.history, "djsci_runs"),
+    *_both("djsci/console/runs/news", pages_history.news, "djsci_runs_news"),
+    *_both("djsci/console/runs/cancel", pages_history.cancel_many, "djsci_runs_cancel"),
     *_both("djsci/console/runs/<str:run_id>", pages_runs.run_page, "djsci_run"),
     *_both("djsci/console/runs/<str:run_id>/cancel", pages_runs.run_cancel, "djsci_run_cancel"),
+    *_both("djsci/console/runs/<str:run_id>/again", pages_runs.run_again, "djsci_run_again"),
     *_both("djsci/console/runs/<str:run_id>/log.txt", pages_runs.run_log, "djsci_run_log"),
+    re_path(r"^djsci/console/[\s\S]*\Z", pages_errors.unknown),
     re_path(r"^djsci/[\s\S]*\Z", surface.unknown),
 ]
