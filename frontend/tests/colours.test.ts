@@ -1,9 +1,11 @@
 // Every colour of the log can be read on its ground, in both themes: from the sheets themselves.
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import log from "../src/log.css?raw";
-import tokens from "../src/tokens.css?raw";
 
-const SHEET = (tokens + log).replace(/\s+/g, " ");
+const SHEET = ["tokens.css", "log.css"]
+  .map((name) => readFileSync(new URL(`../src/${name}`, import.meta.url), "utf8"))
+  .join("\n")
+  .replace(/\s+/g, " ");
 const THEMES = ["light", "dark"] as const;
 type Theme = (typeof THEMES)[number];
 /** Linear sRGB. */

@@ -4,7 +4,6 @@ import { BOLD, DIM, PLAIN, RGB, type Style, UNDERLINE } from "../src/ansi";
 import type { Stream } from "../src/lines";
 import { Terminal } from "../src/terminal";
 
-declare const process: { env: Record<string, string | undefined> };
 type Piece = [Stream, string];
 
 function shown(pieces: Piece[], limits?: { lines: number; size: number }): Terminal {
