@@ -55,6 +55,8 @@ export class RunConsole extends Drawn implements Reader {
     this.page.abort();
     clearInterval(this.tick);
     this.link?.suspend();
+    this.outputs?.close();
+    this.notebook?.close();
   }
 
   // Begins to follow, before it is on the page already.

@@ -27,6 +27,7 @@ export class LogPanel {
     this.element.className = "dj-log-panel";
     this.log = new Log({
       container: this.element,
+      href: address,
       onLink: (first, last) => this.mark(first, last),
       onCount: () => redraw(),
     });

@@ -15,7 +15,8 @@ export function drawResult(run: Run, config: Config): TemplateResult | typeof no
       return html`<djsci-json .reference=${{ ref: address, size: result.size ?? 0 }} .name=${name}></djsci-json>`;
     if (result)
       return html`<djsci-json .value=${result.value ?? null} .name=${name} .href=${config.pruned ? null : address}></djsci-json>`;
-    if (chunks) return html`<djsci-json .value=${chunks} .length=${chunks.length} .name=${name}></djsci-json>`;
+    if (chunks)
+      return html`<djsci-json .value=${chunks} .length=${chunks.length} .name=${name}></djsci-json>`;
     return html`<p class="dj-quiet">It comes when the run ends.</p>`;
   };
   if (!result && !chunks && isFinal(state)) return nothing;

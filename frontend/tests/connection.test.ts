@@ -92,7 +92,12 @@ test("whatever the place of the cut, the rest comes once and whole", async () =>
     // The server may repeat what was seen.
     world.socket.say(frameOf(...events.slice(Math.max(0, cut - 2))));
     world.socket.close(1000);
-    expect(reader.text).toBe(events.slice(0, 9).map((_, at) => `line ${at + 1}\n`).join(""));
+    expect(reader.text).toBe(
+      events
+        .slice(0, 9)
+        .map((_, at) => `line ${at + 1}\n`)
+        .join(""),
+    );
     expect(link.state).toBe("ended");
   }
 });

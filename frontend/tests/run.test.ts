@@ -42,7 +42,9 @@ const shown = (text: string, cell?: number, id: string | null = null): Said => (
 const texts = (run: Run) => run.outputs.map((one) => one.data["text/plain"]);
 
 test("seen events are dropped, missing ones are told", () => {
-  const events = numbered([1, 2, 3, 4].map((n) => ({ type: "stream", name: "stdout", text: `${n}` })));
+  const events = numbered(
+    [1, 2, 3, 4].map((n) => ({ type: "stream", name: "stdout", text: `${n}` })),
+  );
   const notes = new Notes();
   const run = new Run({ state: "running", started: 1 }, notes);
   expect(run.apply(events.slice(0, 2))).toBe(true);
@@ -72,11 +74,19 @@ test("displays of one id replace, in their place and with the newest event's add
 });
 
 test("clear_output clears its own cell at once, or when the next output comes", () => {
-  const cleared = after(shown("a", 1), shown("b", 2), { type: "clear_output", wait: false, cell: 2 });
+  const cleared = after(shown("a", 1), shown("b", 2), {
+    type: "clear_output",
+    wait: false,
+    cell: 2,
+  });
   expect(texts(cleared.run)).toEqual(["a"]);
   expect(cleared.notes.notes).toEqual(["cleared"]);
 
-  const waiting = after(shown("a", 1), shown("b", 2), { type: "clear_output", wait: true, cell: 2 });
+  const waiting = after(shown("a", 1), shown("b", 2), {
+    type: "clear_output",
+    wait: true,
+    cell: 2,
+  });
   expect(texts(waiting.run)).toEqual(["a", "b"]);
   const [, before] = waiting.run.outputs.map((one) => one.key);
   waiting.run.apply([{ ...shown("c", 2), seq: 4, t: 1 }]);

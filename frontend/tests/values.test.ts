@@ -26,7 +26,10 @@ test("of a frame only values keep their numbers exact", () => {
 });
 
 test("flat records and even columns are tables, nothing else is", () => {
-  const rows = tableOf([{ a: 1, b: "x" }, { a: null, c: true }]);
+  const rows = tableOf([
+    { a: 1, b: "x" },
+    { a: null, c: true },
+  ]);
   expect([rows?.columns, rows?.length]).toEqual([["a", "b", "c"], 2]);
   expect(toCsv(rows as NonNullable<typeof rows>)).toBe("a,b,c\r\n1,x,\r\n,,true\r\n");
   const columns = tableOf({ n: [1, 2], t: ['say "hi"', "a,b"] });
@@ -44,7 +47,9 @@ test("of a bundle the richest part is shown, SVG as an image", () => {
     "data:image/svg+xml;charset=utf-8,%3Csvg%3E%3C%2Fsvg%3E",
   );
   expect(best({ "text/plain": "x", "text/html": "<p>" })?.way).toBe("frame");
-  expect(best({ "text/plain": "x", "application/vnd.plotly.v1+json": {} })?.mime).toBe("text/plain");
+  expect(best({ "text/plain": "x", "application/vnd.plotly.v1+json": {} })?.mime).toBe(
+    "text/plain",
+  );
   expect(best({})).toBeNull();
 });
 
