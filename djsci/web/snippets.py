@@ -1,6 +1,7 @@
 """How to call a file from elsewhere: lines to copy, with `$DJSCI_TOKEN` where a token goes."""
 
 import json
+import pprint
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,9 @@ from typing import Any
 
 from . import fields
 from .source_view import visible
+
+
+LONGEST = 56  # characters of parameters on one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +54,23 @@ def of_file(origin: str, root: str, file_id: str, schema: Mapping[str, Any]) -> 
     ]
 
 
+def _json(value: Any, indent: str = "") -> str:
+    """On one line where that is short."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= LONGEST:
+        return text
+    return json.dumps(value, ensure_ascii=False, indent=2).replace("\n", f"\n{indent}")
+
+
+def _literal(value: Any, indent: str) -> str:
+    """As Python writes it."""
+    text = pprint.pformat(value, width=LONGEST, sort_dicts=False)
+    return text.replace("\n", f"\n{indent}")
+
+
 def _curl(url: str, example: dict[str, Any]) -> str:
-    body = shlex.quote(json.dumps(example, ensure_ascii=False))
-    sent = f" \\\n  -H 'Content-Type: application/json' -d {body}" if example else ""
+    body = shlex.quote(_json(example))
+    sent = f" \\\n  -H 'Content-Type: application/json' \\\n  -d {body}" if example else ""
     return f'curl {shlex.quote(url)} \\\n  -H "Authorization: Bearer $DJSCI_TOKEN"{sent}'
 
 
@@ -61,7 +79,7 @@ def _python(url: str, example: dict[str, Any]) -> str:
 
 call = urllib.request.Request(
     {url!r},
-    data=json.dumps({example!r}).encode(),
+    data=json.dumps({_literal(example, " " * 20)}).encode(),
     headers={{
         "Authorization": f"Bearer {{os.environ['DJSCI_TOKEN']}}",
         "Content-Type": "application/json",
@@ -72,7 +90,7 @@ with urllib.request.urlopen(call) as answer:
 
 
 def _script(url: str, example: dict[str, Any]) -> str:
-    body = json.dumps(example, ensure_ascii=False)
+    body = _json(example, "  ")
     return f"""const answer = await fetch({json.dumps(url)}, {{
   method: "POST",
   headers: {{
@@ -89,14 +107,16 @@ def _socket(url: str, example: dict[str, Any]) -> str:
 from websockets.sync.client import connect  # pip install websockets
 
 token = {{"Authorization": f"Bearer {{os.environ['DJSCI_TOKEN']}}"}}
-with connect({url!r}, additional_headers=token) as socket:
-    socket.send(json.dumps({{"type": "start", "parameters": {example!r}}}))
+address = {url!r}
+with connect(address, additional_headers=token) as socket:
+    parameters = {_literal(example, " " * 17)}
+    socket.send(json.dumps({{"type": "start", "parameters": parameters}}))
     for frame in socket:
         print(frame)"""
 
 
 def _later(url: str, example: dict[str, Any]) -> str:
-    body = shlex.quote(json.dumps({"parameters": example}, ensure_ascii=False))
+    body = shlex.quote(_json({"parameters": example}))
     return (
         f'curl {shlex.quote(url)} \\\n  -H "Authorization: Bearer $DJSCI_TOKEN" \\\n'
         f"  -H 'Content-Type: application/json' -H 'Prefer: wait=25' \\\n  -d {body}"
