@@ -1,16 +1,15 @@
 """How to call a file from elsewhere: lines to copy, with `$DJSCI_TOKEN` where a token goes."""
 
 import json
-import pprint
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import fields
 from .source_view import visible
 
-
+MOST_DEFAULTS = 3
 LONGEST = 56  # characters of parameters on one line
 
 
@@ -54,18 +53,28 @@ def of_file(origin: str, root: str, file_id: str, schema: Mapping[str, Any]) -> 
     ]
 
 
-def _json(value: Any, indent: str = "") -> str:
-    """On one line where that is short."""
-    text = json.dumps(value, ensure_ascii=False)
+def _json(value: Mapping[str, Any], indent: str = "") -> str:
+    """JSON, on one line where that is short."""
+    return _lines(value, indent, lambda each: json.dumps(each, ensure_ascii=False))
+
+
+def _literal(value: Mapping[str, Any], indent: str = "") -> str:
+    """As Python writes it."""
+    return _lines(value, indent, repr)
+
+
+def _lines(value: Mapping[str, Any], indent: str, write: Callable[[Any], str]) -> str:
+    text = write(value)
     if len(text) <= LONGEST:
         return text
-    return json.dumps(value, ensure_ascii=False, indent=2).replace("\n", f"\n{indent}")
-
-
-def _literal(value: Any, indent: str) -> str:
-    """As Python writes it."""
-    text = pprint.pformat(value, width=LONGEST, sort_dicts=False)
-    return text.replace("\n", f"\n{indent}")
+    members = (
+        f"{indent}  {write(key)}: {_lines(each, f'{indent}  ', write)},"
+        if isinstance(each, dict)
+        else f"{indent}  {write(key)}: {write(each)},"
+        for key, each in value.items()
+    )
+    inside = "\n".join(members).removesuffix(",")
+    return f"{{\n{inside}\n{indent}}}"
 
 
 def _curl(url: str, example: dict[str, Any]) -> str:
@@ -79,7 +88,7 @@ def _python(url: str, example: dict[str, Any]) -> str:
 
 call = urllib.request.Request(
     {url!r},
-    data=json.dumps({_literal(example, " " * 20)}).encode(),
+    data=json.dumps({_literal(example, " " * 4)}).encode(),
     headers={{
         "Authorization": f"Bearer {{os.environ['DJSCI_TOKEN']}}",
         "Content-Type": "application/json",
@@ -109,7 +118,7 @@ from websockets.sync.client import connect  # pip install websockets
 token = {{"Authorization": f"Bearer {{os.environ['DJSCI_TOKEN']}}"}}
 address = {url!r}
 with connect(address, additional_headers=token) as socket:
-    parameters = {_literal(example, " " * 17)}
+    parameters = {_literal(example, " " * 4)}
     socket.send(json.dumps({{"type": "start", "parameters": parameters}}))
     for frame in socket:
         print(frame)"""
@@ -124,14 +133,16 @@ def _later(url: str, example: dict[str, Any]) -> str:
 
 
 def parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that fit: what is required, and the defaults that are short."""
+    """Values that fit: what is required, and some short defaults."""
     required = schema.get("required") or ()
     example: dict[str, Any] = {}
+    left = MOST_DEFAULTS
     for name, wanted in (schema.get("properties") or {}).items():
         shown = visible(str(name))
         if name in required:
             example[shown] = value(wanted)
-        elif wanted.get("default") is not None and len(json.dumps(wanted["default"])) <= 60:
+        elif left and wanted.get("default") is not None and len(repr(wanted["default"])) <= 40:
+            left -= 1
             example[shown] = wanted["default"]
     return example
 
