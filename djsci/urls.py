@@ -10,11 +10,17 @@ from .web import (
     api,
     frames,
     health,
+    pages_api,
     pages_catalogue,
     pages_errors,
     pages_files,
+    pages_health,
     pages_history,
     pages_runs,
+    pages_settings,
+    pages_tokens,
+    pages_upload,
+    pages_versions,
 )
 from .web.calls import call
 
@@ -32,6 +38,31 @@ def _api() -> list[URLPattern]:
         pattern
         for route, view in views.items()
         for pattern in _both(f"djsci/api/v1/{route}".rstrip("/"), view)
+    ]
+
+
+def _file_pages() -> list[URLPattern]:
+    """A file's pages below `console/files/<ref>/`, named `djsci_file_<what>`."""
+    views: dict[str, View] = {
+        "": pages_files.file_page,
+        "run": pages_files.file_run,
+        "runs": pages_files.file_runs,
+        "source": pages_versions.file_source,
+        "versions": pages_versions.file_versions,
+        "versions/diff": pages_versions.file_diff,
+        "versions/restore": pages_versions.file_restore,
+        "api": pages_api.file_api,
+        "settings": pages_settings.file_settings,
+        "settings/delete": pages_settings.file_delete,
+    }
+    return [
+        pattern
+        for route, view in views.items()
+        for pattern in _both(
+            f"djsci/console/files/<str:name_id>/{route}".rstrip("/"),
+            view,
+            f"djsci_file_{route.rpartition('/')[2]}".rstrip("_"),
+        )
     ]
 
 
@@ -54,8 +85,15 @@ djsci_urls: list[URLPattern] = [
     *_both("djsci/health/ready", health.ready, "djsci_ready"),
     *_both("djsci/metrics", health.metrics, "djsci_metrics"),
     *_both("djsci/console", pages_catalogue.catalogue, "djsci_console"),
-    *_both("djsci/console/files/<str:name_id>", pages_files.file_page, "djsci_file"),
-    *_both("djsci/console/files/<str:name_id>/run", pages_files.file_run, "djsci_file_run"),
+    *_both("djsci/console/files/new", pages_upload.file_new, "djsci_file_new"),
+    *_file_pages(),
+    *_both("djsci/console/tokens", pages_tokens.token_list, "djsci_tokens"),
+    *_both(
+        "djsci/console/tokens/<str:token_id>/revoke",
+        pages_tokens.token_revoke,
+        "djsci_token_revoke",
+    ),
+    *_both("djsci/console/health", pages_health.health_page, "djsci_health"),
     *_both("djsci/console/runs", pages_history.history, "djsci_runs"),
     *_both("djsci/console/runs/news", pages_history.news, "djsci_runs_news"),
     *_both("djsci/console/runs/cancel", pages_history.cancel_many, "djsci_runs_cancel"),

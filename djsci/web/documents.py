@@ -43,6 +43,11 @@ def answer(value: Any, *, status: int = 200) -> HttpResponse:
     return response
 
 
+def indented(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
 def run_document(run: Run, caller: Caller) -> dict[str, Any]:
     """A run as the caller may see it."""
     path = run_path(run.pk)
