@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -106,6 +107,8 @@ def make_run(user: Any) -> MakeRun:
                 "ended": now if end else None,
                 "elapsed": 1.5 if end else None,
                 "state": "queued",
+                "queue": "nobody's",  # an executor that is still there leaves it alone
+                "lease_until": now + timedelta(hours=1),
                 **columns,
             }
         )
