@@ -3,3 +3,4 @@
 import "./ago.ts";
 import "./copy.ts";
 import "./drop.ts";
+import "./news.ts";
