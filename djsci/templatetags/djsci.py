@@ -14,8 +14,8 @@ from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.core.errors import DjsciError
 from djsci.models import Run
+from djsci.policy import nonce
 from djsci.web import console
-from djsci.web.page import nonce
 
 register = template.Library()
 _ASSETS = "_djsci_assets"

@@ -1,19 +1,15 @@
 """What every page has in common: who may come in, the errors as pages, the policy for scripts."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
-from django.middleware.csrf import CsrfViewMiddleware, get_token
+from django.middleware.csrf import get_token
 from django.shortcuts import render as django_render
-from django.templatetags.static import static
 from django.urls import NoReverseMatch, reverse
 from django.views.decorators.csrf import csrf_exempt
 
@@ -22,16 +18,9 @@ from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.access.callers import Caller
 from djsci.core.errors import BadMethod, Forbidden, NotAuthenticated, NotFound
+from djsci.policy import nonce, with_policy
 
 View = Callable[..., HttpResponseBase]
-_NONCE = "_djsci_nonce"
-_HEADERS = {
-    "Cache-Control": "no-store",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
 
 
 def page(*methods: str) -> Callable[[View], View]:
@@ -139,49 +128,3 @@ def see_other(request: HttpRequest, name: str, *args: Any) -> HttpResponse:
     response = HttpResponseRedirect(reverse(name, args=args))
     response.status_code = 303
     return response
-
-
-def nonce(request: HttpRequest) -> str:
-    """The request's nonce: the project's own where a middleware made one."""
-    for name in ("_csp_nonce", "csp_nonce", _NONCE):  # of Django 6, of django-csp, ours
-        made = getattr(request, name, None)
-        if made is not None:
-            return str(made)
-    made = secrets.token_urlsafe(16)
-    setattr(request, _NONCE, made)
-    return made
-
-
-def with_policy(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-    """The answer with the headers of every page: what may load, run, embed it or keep it."""
-    elsewhere = _static_origin(request)
-    response["Content-Security-Policy"] = "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'nonce-{nonce(request)}' 'strict-dynamic'",
-            f"style-src 'self'{elsewhere}",
-            f"img-src 'self' data:{elsewhere}",
-            f"font-src 'self'{elsewhere}",
-            "connect-src 'self'",
-            "frame-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types lit-html",
-        )
-    )
-    for name, value in _HEADERS.items():
-        response[name] = value
-    # Where the middleware is not installed the cookie must still be set.
-    CsrfViewMiddleware(lambda _: response).process_response(request, response)
-    return response
-
-
-def _static_origin(request: HttpRequest) -> str:
-    """Where the console's files come from, if that is another origin."""
-    try:
-        place = urlsplit(static("djsci/console.css"))
-    except ValueError:  # a manifest that was not collected: the page itself says so
-        place = urlsplit(settings.STATIC_URL or "")
-    return f" {place.scheme or request.scheme}://{place.netloc}" if place.netloc else ""
