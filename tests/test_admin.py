@@ -400,10 +400,13 @@ def test_the_admin_links_the_console(root: Any) -> None:
     for there, links in (
         (
             f"{FILES}{file.pk}/change/",
-            f'<a href="/djsci/console/files/{file.pk}/" class="viewlink"',
+            f'<a href="/djsci/console/files/{file.pk}/" class="viewsitelink"',
         ),
         (FILES, f'<a href="/djsci/console/files/{file.pk}/">Run'),
-        (f"{runs}{run.pk}/change/", f'<a href="/djsci/console/runs/{run.pk}/" class="viewlink"'),
+        (
+            f"{runs}{run.pk}/change/",
+            f'<a href="/djsci/console/runs/{run.pk}/" class="viewsitelink"',
+        ),
         (runs, f'<a href="/djsci/console/runs/{run.pk}/">Watch'),
     ):
         assert links in client.get(there).content.decode()
