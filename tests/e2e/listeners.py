@@ -1,4 +1,4 @@
-"""Who connects to this machine: a TCP and a UDP listener on loopback that name what reached them."""
+"""Who connects to this machine: a TCP and a UDP listener on loopback that name what came."""
 
 import re
 import socket
