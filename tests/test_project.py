@@ -296,7 +296,7 @@ def test_the_project_has_a_login_an_admin_and_static_files():
         assert client.get("/").headers["location"].endswith("djsci/console/")
         page = client.get("/accounts/login/")
         assert page.status_code == 200
-        style = client.get("/static/asgi_project/login.css")
+        style = client.get("/static/djsci/console.css")
         assert style.status_code == 200
         assert "access-control-allow-origin" not in style.headers
         assert client.get("/static/admin/css/base.css").status_code == 200
@@ -319,7 +319,7 @@ def test_the_project_has_a_login_an_admin_and_static_files():
 def test_five_failed_logins_make_an_address_wait_and_successes_do_not_count():
     with live.server("daphne") as site, httpx.Client(base_url=site.url, timeout=30) as client:
         site.seed({"users": [{"name": "ada"}]})
-        assert client.get("/static/asgi_project/login.css").status_code == 200
+        assert client.get("/static/djsci/console.css").status_code == 200
 
         def sign_in(password: str) -> int:
             client.cookies.clear()

@@ -12,7 +12,7 @@ from django.test import Client
 from djsci import runs
 from djsci.core.events import FINAL
 from djsci.models import Run
-from djsci.web import fields
+from djsci.web import documents, fields
 from tests.conftest import MakeFile
 
 TYPED = """
@@ -47,6 +47,10 @@ def stranger(user: Any) -> Client:
 def ended(run_id: str) -> Run:
     assert async_to_sync(runs.finish)(run_id, wait=30) is not None
     return runs.get_now(run_id)
+
+
+def read(answer: Any) -> str:
+    return b"".join(answer.streaming_content).decode()
 
 
 def run_of(answer: Any) -> Run:
@@ -223,9 +227,9 @@ def test_the_log_is_text_for_those_who_may_watch(browser: Client, make_file: Mak
     run = run_of(browser.post(f"/djsci/console/files/{file.pk}/run/", {"p-name": "é"}))
     answer = browser.get(f"/djsci/console/runs/{run.pk}/log.txt")
     assert answer["Content-Type"] == "text/plain; charset=utf-8"
-    assert answer.content.decode() == "\x1b[31mhello\x1b[0m é\n"
+    assert read(answer) == "\x1b[31mhello\x1b[0m é\n"
     plain = browser.get(f"/djsci/console/runs/{run.pk}/log.txt", {"ansi": "strip"})
-    assert plain.content.decode() == "hello é\n"
+    assert read(plain) == "hello é\n"
 
 
 def test_a_run_is_cancelled_by_its_form(browser: Client, make_file: MakeFile) -> None:
@@ -253,7 +257,9 @@ def test_history_lists_runs_newest_first(browser: Client, make_file: MakeFile) -
     page = browser.get("/djsci/console/runs/").content.decode()
     places = [page.index(run_id) for run_id in reversed(ids)]
     assert places == sorted(places)
-    older = browser.get("/djsci/console/runs/", {"before": ids[1]}).content.decode()
+    older = browser.get(
+        "/djsci/console/runs/", {"older": documents.cursor_of(Run.objects.get(pk=ids[1]))}
+    ).content.decode()
     assert ids[0] in older
     assert ids[1] not in older
     assert ids[2] not in older
