@@ -1,0 +1,318 @@
+// <djsci-run-console>: one run on the page, live, resumed, late or ended; drawn once a frame at most.
+
+import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { ansiText } from "./ansi-text.ts";
+import { type Config, readConfig } from "./config.ts";
+import { Connection } from "./connection.ts";
+import { drawArtifacts, drawDetails } from "./details.ts";
+import { isFinal, type RunEvent } from "./events.ts";
+import { parse } from "./exact.ts";
+import type { FigureOptions } from "./figure.ts";
+import { drawHead, drawRefusal, type Head, shareOf } from "./header.ts";
+import { LogPanel } from "./log-panel.ts";
+import { NotebookView } from "./notebook.ts";
+import { OutputList } from "./outputs.ts";
+import { loadPage, runAddresses } from "./page.ts";
+import type { Reader, Refusal, Target } from "./protocol.ts";
+import { drawResult } from "./result.ts";
+import { Run } from "./run.ts";
+import { stateWord, truncatedWords } from "./words.ts";
+import { browser, serverClock } from "./world.ts";
+
+const SAY_PROGRESS = 10_000;
+
+export class RunConsole extends LitElement implements Reader {
+  config: Config | null = null;
+  start: (() => string) | null = null; // the frame that starts the run, where there is none yet
+  link!: Connection;
+  private run!: Run;
+  private panel!: LogPanel;
+  private outputs!: OutputList;
+  private notebook!: NotebookView;
+  private clock!: ReturnType<typeof serverClock>;
+  private tick = 0;
+  private tab: "log" | "notebook" = "log";
+  private isLate = false;
+  private detailsOpen: boolean | null = null;
+  private cancelAsked: number | null = null;
+  private notice = "";
+  private said = "";
+  private saidAt = Number.NEGATIVE_INFINITY;
+  private page = new AbortController();
+
+  protected override createRenderRoot(): HTMLElement {
+    return this;
+  }
+
+  override connectedCallback(): void {
+    if (!this.config) this.config = readConfig(this.getAttribute("config"));
+    if (!this.config) return;
+    for (const child of [...this.childNodes])
+      if (!(child instanceof HTMLTemplateElement)) child.remove();
+    if (!this.link) this.open();
+    super.connectedCallback();
+    this.listen();
+  }
+
+  override disconnectedCallback(): void {
+    super.disconnectedCallback();
+    this.page.abort();
+    clearInterval(this.tick);
+    this.link?.suspend();
+  }
+
+  // Begins to follow, before it is on the page already.
+  open(): void {
+    const config = this.config as Config;
+    this.className = "dj-console";
+    this.clock = serverClock(config.now);
+    this.isLate = config.run !== null && isFinal(config.state);
+    const redraw = () => this.requestUpdate();
+    this.panel = new LogPanel(redraw, config.log, !this.isLate);
+    this.run = new Run({ state: config.state, started: config.started }, this.panel.log);
+    if (config.state === "cancelling") this.cancelAsked = browser.now();
+    const options: FigureOptions = {
+      outputs: config.outputs,
+      isInteractive: config.interactive,
+      ansi: ansiText,
+    };
+    this.outputs = new OutputList(options);
+    this.notebook = new NotebookView(this, config, options);
+    this.link = new Connection(this.target(), this, browser);
+    this.link.head = config.head;
+    if (config.pruned) this.showPruned(config);
+    else this.link.connect();
+  }
+
+  private target(): Target {
+    const { call, socket, self, events, heartbeat } = this.config as Config;
+    const start = this.start;
+    return {
+      socket,
+      call: start && call ? { path: call, start } : null,
+      self,
+      events,
+      heartbeat,
+    };
+  }
+
+  private showPruned({ error, result, elapsed, state, reason, abandoned }: Config): void {
+    if (error)
+      this.run.error = { type: "error", logLine: 0, ...error, traceback: error.traceback ?? [] };
+    if (result !== null) this.run.result = { type: "result", value: parse(result) };
+    if (isFinal(state))
+      this.run.end = {
+        type: "end",
+        state,
+        elapsed,
+        reason: reason ?? "",
+        abandoned: abandoned ?? false,
+      };
+    this.link.state = "ended";
+  }
+
+  private listen(): void {
+    this.page = new AbortController();
+    const { signal } = this.page;
+    const retry = () => this.link.retry();
+    addEventListener("online", retry, { signal });
+    addEventListener("hashchange", () => this.panel.readHash(), { signal });
+    addEventListener("pagehide", () => this.link.suspend(), { signal });
+    addEventListener("pageshow", (event) => event.persisted && this.link.connect(), { signal });
+    document.addEventListener("visibilitychange", () => document.hidden || retry(), { signal });
+    this.tick = window.setInterval(() => {
+      if (!isFinal(this.run.state) || !this.link.isOver) this.requestUpdate();
+    }, 1000);
+    if (this.link.state === "idle") this.link.connect();
+  }
+
+  // ------------------------------------------------------------------ what the connection asks
+
+  get isStarted(): boolean {
+    return this.config?.run !== null;
+  }
+
+  get last(): number {
+    return this.run.last;
+  }
+
+  get isOver(): boolean {
+    return this.run.end !== null;
+  }
+
+  apply(events: readonly RunEvent[]): boolean {
+    const isWhole = this.run.apply(events);
+    const newest = events.at(-1);
+    if (newest && !this.isLate && !isFinal(this.run.state) && !this.link.isCatchingUp)
+      this.clock.heard(newest.t);
+    if (this.cancelAsked !== null && this.run.state === "running") this.run.state = "cancelling";
+    return isWhole;
+  }
+
+  onStarted(run: string): Target {
+    const config = this.config as Config;
+    Object.assign(config, runAddresses(config, run));
+    this.start = null;
+    this.dispatchEvent(new CustomEvent("djsci-started", { detail: { run, page: config.page } }));
+    loadPage(config.page).then((loaded) => {
+      if (!loaded) return;
+      Object.assign(config, loaded.config);
+      this.append(...loaded.templates);
+      this.requestUpdate();
+    });
+    return this.target();
+  }
+
+  onChange(): void {
+    this.requestUpdate();
+    this.dispatchEvent(new CustomEvent("djsci-link", { detail: this.link?.state }));
+  }
+
+  onRefusedCommand({ title, detail }: Refusal): void {
+    this.notice = detail || title;
+    this.cancelAsked = null;
+    if (this.run.state === "cancelling") this.run.state = "running";
+    this.requestUpdate();
+  }
+
+  // ------------------------------------------------------------------ what the reader does
+
+  private cancel = async (): Promise<void> => {
+    const config = this.config as Config;
+    const isForced = this.cancelState() === "force";
+    this.cancelAsked = browser.now();
+    this.run.state = "cancelling";
+    this.requestUpdate();
+    if (this.link.cancel(isForced)) return;
+    const body = new URLSearchParams({ csrfmiddlewaretoken: config.csrf });
+    const answer = await fetch(config.cancel, { method: "POST", body }).catch(() => null);
+    if (!answer?.ok)
+      this.onRefusedCommand({
+        code: "",
+        title: "",
+        errors: [],
+        detail: "The cancel did not reach the server.",
+      });
+  };
+
+  private cancelState(): Head["cancel"] {
+    const { may, grace } = this.config as Config;
+    if (!may.cancel || this.link.state === "refused") return "no";
+    if (this.run.state !== "cancelling") return "ask";
+    this.cancelAsked ??= browser.now();
+    return browser.now() - this.cancelAsked >= (grace + 1) * 1000 ? "force" : "asked";
+  }
+
+  private onDetails = (event: Event): void => {
+    const isOpen = (event.currentTarget as HTMLDetailsElement).open;
+    if (isOpen !== this.isDetailsOpen()) this.detailsOpen = isOpen;
+  };
+
+  // Folded while outputs come, so that they push nothing large down the page.
+  private isDetailsOpen(): boolean {
+    const isEmpty = !this.run.outputs.length && !this.run.result && !this.run.chunks;
+    return this.detailsOpen ?? (isEmpty || this.link.state === "ended");
+  }
+
+  // ------------------------------------------------------------------ drawing
+
+  protected override async scheduleUpdate(): Promise<void> {
+    if (this.hasUpdated) await new Promise(requestAnimationFrame);
+    super.scheduleUpdate();
+  }
+
+  protected override render(): TemplateResult | typeof nothing {
+    const { config, run, link } = this;
+    if (!config) return nothing;
+    const head: Head = {
+      run,
+      config,
+      link,
+      now: this.clock.now(),
+      clock: browser.now(),
+      cancel: this.cancelState(),
+      notice: this.notice,
+      onCancel: this.cancel,
+      onRetry: () => link.retry(),
+    };
+    return html`${drawHead(head)}
+      <p class="dj-hidden" role="status">${this.announcement()}</p>
+      ${link.state === "refused" ? drawRefusal(head) : nothing}
+      <div class="dj-run" ?data-late=${this.isLate}>
+        <section class="dj-card dj-main" aria-label=${this.tab === "log" ? "Log" : "Notebook"}>
+          ${this.drawMain()}
+        </section>
+        <div class="dj-side">
+          ${drawResult(run, config)} ${this.drawOutputs()} ${drawArtifacts(run, config)}
+          ${drawDetails(run, config, this.isDetailsOpen(), this.onDetails)}
+        </div>
+      </div>`;
+  }
+
+  private drawMain(): TemplateResult {
+    const { run, config, tab } = this;
+    const hasCells = !!config?.cells?.length || run.cells.size > 1;
+    const isLog = tab === "log";
+    const choose = (name: typeof tab) => () => {
+      this.tab = name;
+      if (name === "log") this.notebook.close();
+      this.requestUpdate();
+    };
+    const button = (name: typeof tab, words: string) =>
+      html`<button aria-pressed=${tab === name} @click=${choose(name)}>${words}</button>`;
+    const cut = truncatedWords(run);
+    return html`<div class="dj-bar">
+        ${
+          hasCells
+            ? html`<span class="dj-switch" role="group" aria-label="View">${button("log", "Log")}${button("notebook", "Notebook")}</span>`
+            : html`<h2>Log</h2>`
+        }
+        ${isLog ? this.panel.drawTools() : nothing}
+      </div>
+      ${cut ? html`<p class="dj-cut">${cut}</p>` : nothing}
+      <div ?hidden=${!isLog}>${this.panel.element}${this.drawEmpty()}</div>
+      ${isLog ? nothing : this.notebook.element}`;
+  }
+
+  private drawEmpty(): TemplateResult | typeof nothing {
+    if (this.panel.log.lines) return nothing;
+    const isOver = isFinal(this.run.state);
+    const words = this.config?.pruned
+      ? "The log of this run is past its retention and was removed."
+      : isOver && this.link.state === "ended"
+        ? "Nothing was printed."
+        : isOver
+          ? "Reading the log…"
+          : "Nothing was printed yet.";
+    return html`<p class="dj-empty">${words}</p>`;
+  }
+
+  private drawOutputs(): TemplateResult | typeof nothing {
+    if (this.tab !== "log" || !this.run.outputs.length) return nothing;
+    return html`<section class="dj-card" aria-label="Outputs">
+      <h2>Outputs</h2>
+      ${this.outputs.element}
+    </section>`;
+  }
+
+  protected override updated(_changed: PropertyValues): void {
+    if (!this.config) return;
+    if (this.tab === "log") this.outputs.draw(this.run.outputs);
+    else this.notebook.draw(this.run, this.clock.now());
+    this.panel.reveal(this.link.state === "ended");
+  }
+
+  // For those who listen: each state, and progress every ten seconds.
+  private announcement(): string {
+    const { run } = this;
+    const share = shareOf(run.progress);
+    const now = browser.now();
+    const word = run.error ? stateWord(run.state) : `Run ${stateWord(run.state)}`;
+    const progress = share === null || isFinal(run.state) ? "" : `, ${Math.round(share * 100)} %`;
+    if (!this.said.startsWith(word) || now - this.saidAt >= SAY_PROGRESS) {
+      this.said = word + progress;
+      this.saidAt = now;
+    }
+    return this.said;
+  }
+}

@@ -1,0 +1,133 @@
+// <djsci-json>: any JSON value as a tree, and as a table where it is rows.
+
+import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { copyWith, download } from "./copy.ts";
+import type { Reference } from "./events.ts";
+import { Exact, parse, stringify } from "./exact.ts";
+import { bytes } from "./format.ts";
+import { JsonTree } from "./json-tree.ts";
+import { drawTable, PAGE, type Table, tableOf, toCsv } from "./table.ts";
+
+export class DjsciJson extends LitElement {
+  static override properties = {
+    value: { attribute: false },
+    length: { attribute: false },
+    text: {},
+    reference: { attribute: false },
+    isMissing: { state: true },
+    name: {},
+    href: {},
+    view: { state: true },
+    rows: { state: true },
+  };
+  declare value: unknown;
+  declare length: number; // of a list that grows in place
+  declare text: string | null;
+  declare reference: Reference | null; // a value too large to come by itself
+  declare isMissing: boolean;
+  declare name: string;
+  declare href: string | null; // where the server has the value as a file
+  declare view: "table" | "tree";
+  declare rows: number;
+  private tree = new JsonTree(() => this.requestUpdate());
+  private table: Table | null = null;
+  private isChosen = false;
+
+  constructor() {
+    super();
+    this.text = null;
+    this.reference = null;
+    this.isMissing = false;
+    this.name = "result";
+    this.href = null;
+    this.view = "tree";
+    this.rows = PAGE;
+  }
+
+  protected override createRenderRoot(): HTMLElement {
+    return this;
+  }
+
+  override connectedCallback(): void {
+    const script = this.querySelector('script[type="application/json"]');
+    if (this.value === undefined && script) this.text = script.textContent;
+    super.connectedCallback();
+  }
+
+  protected override willUpdate(changed: PropertyValues): void {
+    if (changed.has("text") && this.text !== null) this.value = parse(this.text);
+    if (!["value", "text", "length"].some((name) => changed.has(name))) return;
+    this.table = tableOf(this.value);
+    if (!this.isChosen) this.view = this.table ? "table" : "tree";
+  }
+
+  protected override render(): TemplateResult | typeof nothing {
+    const { value } = this;
+    if (value === undefined) return this.reference ? this.offer(this.reference) : nothing;
+    const isPlain = typeof value !== "object" || value === null || value instanceof Exact;
+    return html`<div class="dj-tools">${this.table ? this.drawSwitch() : nothing}${this.drawActions()}</div>
+      ${isPlain ? this.drawPlain() : this.drawNested()}`;
+  }
+
+  private offer({ ref, size }: Reference): TemplateResult {
+    return html`<div class="dj-tools">
+      <span class="dj-quiet">${bytes(size)}${this.isMissing ? ", it could not be read" : ""}</span>
+      <a class="dj-link" href=${ref} download="${this.name}.json">Download</a>
+      <button class="dj-link" @click=${() => this.fetch(ref)}>Show anyway</button>
+    </div>`;
+  }
+
+  private async fetch(address: string): Promise<void> {
+    try {
+      const answer = await fetch(address, { headers: { Accept: "application/json" } });
+      this.isMissing = !answer.ok;
+      if (answer.ok) this.text = await answer.text();
+    } catch {
+      this.isMissing = true;
+    }
+  }
+
+  private drawNested(): TemplateResult {
+    if (this.view === "table" && this.table)
+      return drawTable(this.table, this.rows, () => {
+        this.rows += PAGE;
+      });
+    this.tree.show(this.value);
+    return this.tree.draw();
+  }
+
+  private drawPlain(): TemplateResult {
+    const { value } = this;
+    const text = typeof value === "string" ? value : stringify(value);
+    return html`<pre class="dj-plain" tabindex="0" aria-label="Value">${text}</pre>`;
+  }
+
+  private drawSwitch(): TemplateResult {
+    const choose = (view: "table" | "tree") => () => {
+      this.isChosen = true;
+      this.view = view;
+    };
+    return html`<span class="dj-switch" role="group" aria-label="Show as">
+      <button aria-pressed=${this.view === "table"} @click=${choose("table")}>Table</button
+      ><button aria-pressed=${this.view === "tree"} @click=${choose("tree")}>Tree</button>
+    </span>`;
+  }
+
+  private drawActions(): TemplateResult {
+    const { table, name } = this;
+    const json = () => (typeof this.value === "string" ? this.value : stringify(this.value));
+    const save = () => download(`${name}.json`, stringify(this.value), "application/json");
+    return html`<button class="dj-link" @click=${(event: Event) => copyWith(event, json())}>Copy</button>
+      ${
+        table && this.view === "table"
+          ? html`<button class="dj-link" @click=${(event: Event) => copyWith(event, toCsv(table))}>Copy CSV</button>
+              <button class="dj-link" @click=${() => download(`${name}.csv`, toCsv(table), "text/csv")}>CSV</button>`
+          : nothing
+      }
+      ${
+        this.href
+          ? html`<a class="dj-link" href=${this.href} download="${name}.json">JSON</a>`
+          : html`<button class="dj-link" @click=${save}>JSON</button>`
+      }`;
+  }
+}

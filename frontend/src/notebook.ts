@@ -1,0 +1,121 @@
+// A run as its notebook: cell by cell the source, what it printed and displayed, and for how long.
+
+import { html, nothing, render, type TemplateResult } from "lit";
+import { ansiText } from "./ansi-text.ts";
+import type { CellInfo, Config } from "./config.ts";
+import type { FigureOptions } from "./figure.ts";
+import { seconds, ticking } from "./format.ts";
+import { OutputList } from "./outputs.ts";
+import type { CellState, Run } from "./run.ts";
+import { placeOf } from "./words.ts";
+
+interface Row {
+  info: CellInfo;
+  source: Node | null;
+  text: HTMLElement;
+  pieces: number;
+  cell: CellState | null;
+  list: OutputList;
+}
+const WORDS = { start: "running", done: "done", error: "failed" };
+
+export class NotebookView {
+  readonly element = document.createElement("div");
+  private rows = new Map<number, Row>();
+
+  constructor(
+    private host: HTMLElement, // holds the templates of the sources
+    private config: Config,
+    private options: FigureOptions,
+  ) {
+    this.element.className = "dj-notebook";
+  }
+
+  draw(run: Run, now: number): void {
+    render(
+      this.cells(run).map((info) => this.drawCell(this.row(info), run, now)),
+      this.element,
+    );
+  }
+
+  close(): void {
+    for (const row of this.rows.values()) row.list.close();
+    this.rows.clear();
+    render(nothing, this.element);
+  }
+
+  // Who may not read the source still sees that there are cells.
+  private cells(run: Run): CellInfo[] {
+    if (this.config.cells?.length) return this.config.cells;
+    const known = Math.max(0, ...run.cells.keys(), run.cell?.count ?? 0);
+    return Array.from({ length: Math.min(known, 1000) }, (_, at) => ({
+      index: at + 1,
+      kind: "code",
+      name: "",
+    }));
+  }
+
+  private row(info: CellInfo): Row {
+    let row = this.rows.get(info.index);
+    if (!row) {
+      const template = this.host.querySelector<HTMLTemplateElement>(
+        `template[data-cell="${info.index}"]`,
+      );
+      const source = template && document.createElement("div");
+      if (source && template) source.append(template.content.cloneNode(true));
+      row = {
+        info,
+        source,
+        text: document.createElement("div"),
+        pieces: 0,
+        cell: null,
+        list: new OutputList(this.options),
+      };
+      this.rows.set(info.index, row);
+    }
+    return row;
+  }
+
+  private drawCell(row: Row, run: Run, now: number): TemplateResult {
+    const { info } = row;
+    if (info.kind === "markdown") return html`<div class="dj-cell">${row.source}</div>`;
+    const cell = run.cells.get(info.index) ?? null;
+    const isStopped = cell?.state === "start" && run.end !== null;
+    const state = cell ? (isStopped ? "stopped" : WORDS[cell.state]) : "waiting";
+    const time = cell && (cell.ended ?? (isStopped ? null : now));
+    this.drawText(row, cell);
+    row.list.draw(run.outputs.filter((one) => one.cell === info.index));
+    const took = cell && time ? time - cell.started : null;
+    return html`<section
+      class="dj-cell dj-code-cell"
+      data-state=${state}
+      id="cell-${info.index}"
+      aria-label="Cell ${info.index}, ${state}"
+    >
+      <p class="dj-gutter">
+        <span class="dj-mark" aria-hidden="true"></span>
+        <span>cell ${info.index}</span>
+        ${info.name ? html`<span>${info.name}</span>` : nothing}
+        <span>${state === "done" ? nothing : state}</span>
+        ${took === null ? nothing : html`<span class="dj-took">${cell?.ended ? seconds(took) : ticking(took)}</span>`}
+      </p>
+      ${row.source}${row.text}${row.list.element}
+      ${state === "failed" && run.error?.cell === info.index ? drawError(run) : nothing}
+    </section>`;
+  }
+
+  private drawText(row: Row, cell: CellState | null): void {
+    if (row.cell === cell && row.pieces === (cell?.text.length ?? 0)) return;
+    row.cell = cell;
+    row.pieces = cell?.text.length ?? 0;
+    const text = (cell?.text ?? []).map((piece) => piece.text).join("");
+    const rest = cell?.dropped ? ["The rest is in the log."] : [];
+    row.text.replaceChildren(...(text ? [ansiText(text)] : []), ...rest);
+  }
+}
+
+const drawError = ({ error }: Run): TemplateResult =>
+  html`<p class="dj-cell-error">
+    <strong>${error?.ename}</strong>: ${error?.evalue}
+    <span class="dj-quiet">${placeOf(null, error?.line ?? null)}</span>
+  </p>`;
