@@ -14,6 +14,7 @@ from djsci.core.sources import Source
 from djsci.models import Version
 
 from .highlight import highlighted
+from .source_view import visible
 
 MOST_CELLS = 500  # drawn with their source; of later ones only the place is told
 MOST_CHARACTERS = 300_000
@@ -69,9 +70,9 @@ def _drawn(source: Source, prose: list[tuple[int, str]]) -> list[Cell]:
 
 def _markup(text: str, kind: str, language: str) -> SafeString:
     if kind == "markdown":
-        return mark_safe(f'<div class="dj-prose">{escape(clean(text))}</div>')  # noqa: S308 - escaped
+        return mark_safe(f'<div class="dj-prose">{escape(visible(clean(text)))}</div>')  # noqa: S308 - escaped
     name = "python" if language.startswith(("python", "ipython")) else language
-    return mark_safe(f'<pre class="dj-code">{highlighted(text, name)}</pre>')  # noqa: S308 - escaped
+    return mark_safe(f'<pre class="dj-code">{highlighted(visible(text), name)}</pre>')  # noqa: S308 - escaped
 
 
 def _prose(source: Source) -> list[tuple[int, str]]:
