@@ -13,7 +13,7 @@ from djsci.web import run_words
 from djsci.web.source_view import visible
 
 register = template.Library()
-_UNITS = ((60, "s", 1), (3600, "min", 60), (86_400, "h", 3600), (86_400 * 60, "days", 86_400))
+_UNITS = ((60, "s", 1), (3600, "min", 60), (86_400, "h", 3600), (86_400 * 60, "d", 86_400))
 
 
 @register.filter
@@ -48,9 +48,10 @@ def ago(time: datetime | None) -> str | SafeString:
     )
     text = "just now" if passed < 5 else text or f"{time:%Y-%m-%d}"
     return format_html(
-        '<time datetime="{}" title="{}" data-djsci-ago>{}</time>',
+        '<time datetime="{}" title="{}" data-djsci-ago="{}">{}</time>',
         time.isoformat(),
         f"{time:%Y-%m-%d %H:%M:%S %Z}".strip(),
+        round(passed),
         text,
     )
 

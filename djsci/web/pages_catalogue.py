@@ -107,7 +107,7 @@ def _rows(caller: Caller, files: Sequence[Any]) -> list[dict[str, Any]]:
                     if run.elapsed is not None
                 ]
             ),
-            "may_run": file.pk in runnable,
+            "may_run": file.pk in runnable and bool(file.version or file.file),
         }
         for file in files
     ]

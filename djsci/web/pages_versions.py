@@ -1,6 +1,7 @@
 """A file's source, its versions, what two differ in; new content, and former content again."""
 
 from typing import Any
+from urllib.parse import quote
 
 from django.http import HttpRequest, HttpResponse
 
@@ -33,7 +34,8 @@ def file_source(request: HttpRequest, caller: Caller, name_id: str) -> HttpRespo
         "is_present": version.pk == file.version_id,
         "part": part,
         "parts": [version.entry, *sorted(set(version.files) - {version.entry})],
-        "download": f"{documents.file_path(file.pk)}source/{{}}?version={version.sha256}",
+        "download_url": f"{documents.file_path(file.pk)}source/{quote(part)}"
+        f"?version={version.sha256}",
     }
     if part == version.entry:
         context["cells"] = source_view.cells(version)

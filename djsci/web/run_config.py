@@ -31,7 +31,7 @@ def config(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
         "outputs": f"{path}outputs/",
         "notebook": served(f"{path}notebook/") if may_read else None,
         "artifacts": served(f"{path}artifacts/"),
-        "log": reverse("djsci_run_log", args=[run.pk]),
+        "log": reverse("djsci_run_log", args=[run.pk]).rstrip("/"),
         "cancel": reverse("djsci_run_cancel", args=[run.pk]),
         "page": reverse("djsci_run", args=[run.pk]),
         **_starts(request, caller, run, may_read=may_read),

@@ -2,12 +2,15 @@
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from . import fields
 from .source_view import visible
+
+MOST_DEFAULTS = 3
+LONGEST = 56  # characters of parameters on one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,9 +53,33 @@ def of_file(origin: str, root: str, file_id: str, schema: Mapping[str, Any]) -> 
     ]
 
 
+def _json(value: Mapping[str, Any], indent: str = "") -> str:
+    """JSON, on one line where that is short."""
+    return _lines(value, indent, lambda each: json.dumps(each, ensure_ascii=False))
+
+
+def _literal(value: Mapping[str, Any], indent: str = "") -> str:
+    """As Python writes it."""
+    return _lines(value, indent, repr)
+
+
+def _lines(value: Mapping[str, Any], indent: str, write: Callable[[Any], str]) -> str:
+    text = write(value)
+    if len(text) <= LONGEST:
+        return text
+    members = (
+        f"{indent}  {write(key)}: {_lines(each, f'{indent}  ', write)},"
+        if isinstance(each, dict)
+        else f"{indent}  {write(key)}: {write(each)},"
+        for key, each in value.items()
+    )
+    inside = "\n".join(members).removesuffix(",")
+    return f"{{\n{inside}\n{indent}}}"
+
+
 def _curl(url: str, example: dict[str, Any]) -> str:
-    body = shlex.quote(json.dumps(example, ensure_ascii=False))
-    sent = f" \\\n  -H 'Content-Type: application/json' -d {body}" if example else ""
+    body = shlex.quote(_json(example))
+    sent = f" \\\n  -H 'Content-Type: application/json' \\\n  -d {body}" if example else ""
     return f'curl {shlex.quote(url)} \\\n  -H "Authorization: Bearer $DJSCI_TOKEN"{sent}'
 
 
@@ -61,7 +88,7 @@ def _python(url: str, example: dict[str, Any]) -> str:
 
 call = urllib.request.Request(
     {url!r},
-    data=json.dumps({example!r}).encode(),
+    data=json.dumps({_literal(example, " " * 4)}).encode(),
     headers={{
         "Authorization": f"Bearer {{os.environ['DJSCI_TOKEN']}}",
         "Content-Type": "application/json",
@@ -72,7 +99,7 @@ with urllib.request.urlopen(call) as answer:
 
 
 def _script(url: str, example: dict[str, Any]) -> str:
-    body = json.dumps(example, ensure_ascii=False)
+    body = _json(example, "  ")
     return f"""const answer = await fetch({json.dumps(url)}, {{
   method: "POST",
   headers: {{
@@ -89,14 +116,16 @@ def _socket(url: str, example: dict[str, Any]) -> str:
 from websockets.sync.client import connect  # pip install websockets
 
 token = {{"Authorization": f"Bearer {{os.environ['DJSCI_TOKEN']}}"}}
-with connect({url!r}, additional_headers=token) as socket:
-    socket.send(json.dumps({{"type": "start", "parameters": {example!r}}}))
+address = {url!r}
+with connect(address, additional_headers=token) as socket:
+    parameters = {_literal(example, " " * 4)}
+    socket.send(json.dumps({{"type": "start", "parameters": parameters}}))
     for frame in socket:
         print(frame)"""
 
 
 def _later(url: str, example: dict[str, Any]) -> str:
-    body = shlex.quote(json.dumps({"parameters": example}, ensure_ascii=False))
+    body = shlex.quote(_json({"parameters": example}))
     return (
         f'curl {shlex.quote(url)} \\\n  -H "Authorization: Bearer $DJSCI_TOKEN" \\\n'
         f"  -H 'Content-Type: application/json' -H 'Prefer: wait=25' \\\n  -d {body}"
@@ -104,14 +133,16 @@ def _later(url: str, example: dict[str, Any]) -> str:
 
 
 def parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Values that fit: what is required, and the defaults that are short."""
+    """Values that fit: what is required, and some short defaults."""
     required = schema.get("required") or ()
     example: dict[str, Any] = {}
+    left = MOST_DEFAULTS
     for name, wanted in (schema.get("properties") or {}).items():
         shown = visible(str(name))
         if name in required:
             example[shown] = value(wanted)
-        elif wanted.get("default") is not None and len(json.dumps(wanted["default"])) <= 60:
+        elif left and wanted.get("default") is not None and len(repr(wanted["default"])) <= 40:
+            left -= 1
             example[shown] = wanted["default"]
     return example
 

@@ -1,5 +1,6 @@
 // The console: elements that Django's pages, and any template, place by their names.
 
+import "./pages/index.ts";
 import "./style.css";
 import { RunConsole } from "./console.ts";
 import { HandlerForm } from "./form.ts";
