@@ -84,6 +84,11 @@ def document(data: Mapping[str, Any], *, seq: int, level: Level) -> str | None:
     return _PAGE.format(reporter=REPORTER, seq=seq, body=body)
 
 
+def notice(text: str, *, seq: int) -> str:
+    """The page that says why there is nothing to see."""
+    return _PAGE.format(reporter=REPORTER, seq=seq, body=f"<p>{html.escape(text)}</p>")
+
+
 def _body(data: Mapping[str, Any]) -> str | None:
     kind = next((kind for kind in RANKED if kind in data), None)
     if kind is None:

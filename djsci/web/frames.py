@@ -69,7 +69,7 @@ def output_frame(request: HttpRequest, run_id: str, seq: int) -> HttpResponse:
             raise BadMethod
         response = _page(request, run_id, seq, level)
     except Exception as error:
-        response = problems.failure(error)
+        response = _failed(request, seq, problems.failure(error))
     response.setdefault("Content-Security-Policy", policy(level))
     for name, value in _HEADERS.items():
         response[name] = value
@@ -89,6 +89,14 @@ def _page(request: HttpRequest, run_id: str, seq: int, level: Level) -> HttpResp
         raise NotFound
     # No connection at all, by whatever means: CSP knows nothing of WebRTC.
     return HttpResponse(text, headers={"Connection-Allowlist": "()"})
+
+
+def _failed(request: HttpRequest, seq: int, failure: HttpResponse) -> HttpResponse:
+    """A frame says it in words; everybody else has the problem as JSON."""
+    if request.headers.get("Sec-Fetch-Dest") != "iframe":
+        return failure
+    text = frame_document.notice(f"This output cannot be shown ({failure.status_code}).", seq=seq)
+    return HttpResponse(text, status=failure.status_code)
 
 
 def _alone(run_id: str, seq: int, data: dict[str, Any]) -> HttpResponse:

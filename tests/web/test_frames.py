@@ -133,6 +133,8 @@ def test_a_frame_is_for_those_who_may_watch_its_run(browser: Client, shown: Show
     for missing in ("2", "3", "99"):
         there = path.replace("/outputs/1/", f"/outputs/{missing}/")
         assert browser.get(there, headers=FRAMED).status_code == 404
+    assert "cannot be shown (404)" in browser.get(there, headers=FRAMED).content.decode()
+    assert browser.get(there)["Content-Type"] == "application/problem+json"
     assert browser.post(path, headers=FRAMED).status_code == 405
     plain = shown({"text/plain": "x", "image/png": "", "application/vnd.plotly.v1+json": {}})
     assert browser.get(plain, headers=FRAMED).status_code == 404
