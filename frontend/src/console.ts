@@ -28,6 +28,7 @@ export class RunConsole extends LitElement implements Reader {
   private run!: Run;
   private panel!: LogPanel;
   private outputs!: OutputList;
+  private options!: FigureOptions;
   private notebook!: NotebookView;
   private clock!: ReturnType<typeof serverClock>;
   private tick = 0;
@@ -76,6 +77,7 @@ export class RunConsole extends LitElement implements Reader {
       isInteractive: config.interactive,
       ansi: ansiText,
     };
+    this.options = options;
     this.outputs = new OutputList(options);
     this.notebook = new NotebookView(this, config, options);
     this.link = new Connection(this.target(), this, browser);
@@ -152,6 +154,8 @@ export class RunConsole extends LitElement implements Reader {
   onStarted(run: string): Target {
     const config = this.config as Config;
     Object.assign(config, runAddresses(config, run));
+    this.options.outputs = config.outputs;
+    this.panel.address = config.log;
     this.start = null;
     this.dispatchEvent(new CustomEvent("djsci-started", { detail: { run, page: config.page } }));
     loadPage(config.page).then((loaded) => {
