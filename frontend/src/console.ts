@@ -29,6 +29,7 @@ export class RunConsole extends Drawn implements Reader {
   private run!: Run;
   private panel!: LogPanel;
   private outputs!: OutputList;
+  private options!: FigureOptions;
   private notebook!: NotebookView;
   private clock!: ReturnType<typeof serverClock>;
   private tick = 0;
@@ -74,6 +75,7 @@ export class RunConsole extends Drawn implements Reader {
       isInteractive: config.interactive,
       ansi: ansiText,
     };
+    this.options = options;
     this.outputs = new OutputList(options);
     this.notebook = new NotebookView(this, config, options);
     this.link = new Connection(this.target(), this, browser);
@@ -150,6 +152,8 @@ export class RunConsole extends Drawn implements Reader {
   onStarted(run: string): Target {
     const config = this.config as Config;
     Object.assign(config, runAddresses(config, run));
+    this.options.outputs = config.outputs;
+    this.panel.address = config.log;
     this.start = null;
     this.dispatchEvent(new CustomEvent("djsci-started", { detail: { run, page: config.page } }));
     loadPage(config.page).then((loaded) => {

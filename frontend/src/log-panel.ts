@@ -21,7 +21,7 @@ export class LogPanel {
 
   constructor(
     private redraw: () => void,
-    private address: string, // of the whole log as text
+    public address: string, // of the whole log as text
     follows: boolean,
   ) {
     this.element.className = "dj-log-panel";

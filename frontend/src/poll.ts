@@ -13,14 +13,15 @@ export async function readPage(
   address: string,
   { after, wait, signal }: { after: number; wait: number; signal: AbortSignal },
 ): Promise<Page> {
-  return read(`${address}?after=${after}&wait=${wait}`, signal);
+  return read(`${address}?after=${after}&wait=${wait}`, signal, 40_000);
 }
 
-export const probe = (address: string, signal: AbortSignal): Promise<Page> => read(address, signal);
+export const probe = (address: string, signal: AbortSignal): Promise<Page> =>
+  read(address, signal, 10_000);
 
-async function read(address: string, signal: AbortSignal): Promise<Page> {
+async function read(address: string, signal: AbortSignal, patience: number): Promise<Page> {
   try {
-    const limit = AbortSignal.timeout(40_000);
+    const limit = AbortSignal.timeout(patience);
     const answer = await fetch(address, {
       headers: { Accept: "application/json" },
       signal: AbortSignal.any ? AbortSignal.any([signal, limit]) : signal,

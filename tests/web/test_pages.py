@@ -10,11 +10,10 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 
 from djsci import runs
-from djsci.access.callers import Caller
 from djsci.core.events import FINAL
 from djsci.models import Run
-from djsci.web import documents, fields, frames
-from tests.conftest import MakeFile, notebook
+from djsci.web import documents, fields
+from tests.conftest import MakeFile
 
 TYPED = """
 from datetime import date
@@ -29,7 +28,6 @@ def djsci_handler(request, name: str, count: int = 3, loud: bool = False, when: 
     return {"name": name, "count": count, "loud": loud, "when": when, "size": size, "tags": tags,
             "more": more}
 """
-FRAMED = {"HTTP_SEC_FETCH_SITE": "same-origin", "HTTP_SEC_FETCH_DEST": "iframe"}
 
 
 @pytest.fixture
@@ -271,71 +269,6 @@ def test_history_lists_runs_newest_first(browser: Client, make_file: MakeFile) -
     assert ids[2] not in older
     assert not set(ids) & set(browser.get("/djsci/console/runs/?state=lost").content.split())
     assert all(Run.objects.get(pk=run_id).state in FINAL for run_id in ids)
-
-
-@pytest.fixture
-def output(browser: Client, make_file: MakeFile, caller: Caller) -> str:
-    """The path of the frame of an HTML output that tries things."""
-    shown = """<b>shown</b><script>top.x = 1</script><iframe src="//e.x"></iframe>
-<META http-equiv="refresh" content="0;url=//e.x"><linked>kept</linked><base href="//e.x">"""
-    code = (
-        "from IPython.display import HTML, display\n"
-        f"def djsci_handler(request):\n    display(HTML({shown!r}))"
-    )
-    file = make_file(notebook(code), entry="output.ipynb", engine="kernel")
-    started = async_to_sync(runs.start)(file.pk, caller=caller, trigger="api")
-    run = ended(started.run_id)
-    assert run.state == "succeeded", run.error
-    page = async_to_sync(runs.page)(run.pk, after=0)
-    seqs = [seq for seq, line in enumerate(page.lines, 1) if '"display_data"' in line]
-    return f"/djsci/api/v1/runs/{run.pk}/outputs/{seqs[0]}/frame/"
-
-
-def test_rich_output_is_framed_and_can_do_nothing(
-    browser: Client, stranger: Client, output: str
-) -> None:
-    answer = browser.get(output, **FRAMED)
-    body = answer.content.decode()
-    assert answer.status_code == 200
-    assert "<b>shown</b>" in body
-    assert "<linked>kept</linked>" in body
-    assert not re.search(r"</?(?:iframe|meta (?!charset)|base)\b", body, re.IGNORECASE)
-    policy = answer["Content-Security-Policy"]
-    assert policy.startswith("sandbox; default-src 'none';")
-    assert "script-src" not in policy
-    assert "frame-ancestors 'self'" in policy
-    assert answer["Connection-Allowlist"] == "()"
-    assert "X-Frame-Options" not in answer
-    assert stranger.get(output, **FRAMED).status_code == 404
-    assert Client().get(output, **FRAMED).status_code == 401
-
-
-def test_rich_output_opens_nowhere_else(browser: Client, output: str, settings: Any) -> None:
-    settings.ALLOWED_HOSTS = ["*"]
-    document = {"Sec-Fetch-Site": "none", "Sec-Fetch-Dest": "document"}
-    foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "iframe"}
-    for headers in (document, foreign):
-        assert browser.get(output, headers=headers).status_code == 403
-    assert browser.get(output, HTTP_HOST="127.0.0.1:8000").status_code == 403
-    assert browser.get(output, HTTP_HOST="lab.example").status_code == 200
-    assert browser.get(output.replace("/outputs/", "/outputs/9"), **FRAMED).status_code == 404
-
-
-@pytest.mark.parametrize(
-    ("tag", "renamed"),
-    [
-        ("<iframe>", "<x-iframe>"),
-        ("</IFRAME>", "</x-IFRAME>"),
-        ("<link/rel=x>", "<x-link/rel=x>"),
-        ("<base\nhref=x>", "<x-base\nhref=x>"),
-        ("<meta", "<x-meta"),
-        ("<frame-set>", "<frame-set>"),
-        ("<metal>", "<metal>"),
-        ("<b>", "<b>"),
-    ],
-)
-def test_tags_that_lead_elsewhere_are_renamed(tag: str, renamed: str) -> None:
-    assert frames.inert(tag) == renamed
 
 
 def test_fields_follow_the_schema() -> None:
