@@ -54,7 +54,11 @@ def printed_to(answer: Any) -> str:
 
 
 FAILED = events.Error(
-    ename="KeyError", evalue="'<auc>'", traceback=("a secret line",), cell=2, line=7
+    ename="KeyError",
+    evalue="'<auc>'",
+    traceback=("\x1b[0;31ma secret line\x1b[0m",),
+    cell=2,
+    line=7,
 )
 
 
@@ -128,7 +132,7 @@ def test_a_run_page_tells_all_that_its_script_needs_and_shows_it_without(
     shown = page[page.index('class="dj-fallback"') :]
     for text in (
         "Failed: KeyError: &#x27;&lt;auc&gt;&#x27;, cell 2, line 7",
-        "a secret line",
+        ">\na secret line</pre>",
         "100%\nred\nKeyError",
         "&quot;a&quot;: &quot;&lt;/script&gt;&quot;",
         "Run again",
