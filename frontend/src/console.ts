@@ -236,11 +236,11 @@ export class RunConsole extends Drawn implements Reader {
     return html`${drawHead(head)}
       <p class="dj-hidden" role="status">${this.#announcement()}</p>
       ${link.state === "refused" ? drawRefusal(head) : nothing}
-      <div class="dj-run" ?data-late=${this.#isLate}>
+      <div class="run" ?data-late=${this.#isLate}>
         <section class="card dj-main" aria-label=${this.#tab === "log" ? "Log" : "Notebook"}>
           ${this.#drawMain()}
         </section>
-        <div class="dj-side">
+        <div class="dj-side stack">
           ${drawResult(run, config)} ${this.#drawOutputs()} ${drawArtifacts(run, config)}
           ${drawDetails(run, config, this.#isDetailsOpen(), this.#onDetails)}
         </div>

@@ -25,7 +25,7 @@ export function drawHead(head: Head): TemplateResult {
   const { run, config, link, now, clock } = head;
   return html`<header class="dj-head">
     <div class="dj-title">
-      <h1>${config.file.url ? html`<a href=${config.file.url}>${config.file.name}</a>` : config.file.name}</h1>
+      <h1>${config.file.url ? html`<a class="plain" href=${config.file.url}>${config.file.name}</a>` : config.file.name}</h1>
       <span class="pill" data-state=${run.state}>${stateWord(run.state)}</span>
       <p class="dj-sentence">${sentence(run, config, now)}${drawPlace(run)}</p>
       <div class="dj-acts">

@@ -18,6 +18,7 @@ interface Row {
   printed: AnsiText;
   list: OutputList;
 }
+const MARKS: Record<string, string> = { running: "●", done: "✓", failed: "✕" };
 const HANDLER = 0;
 const WORDS = { start: "running", done: "done", error: "failed" };
 
@@ -99,7 +100,7 @@ export class NotebookView {
       aria-label="Cell ${info.index}, ${state}"
     >
       <p class="dj-gutter">
-        <span class="dj-mark" aria-hidden="true"></span>
+        <span class="dj-mark" aria-hidden="true">${MARKS[state] ?? "○"}</span>
         <span>cell ${info.index}</span>
         ${info.name ? html`<span>${info.name}</span>` : nothing}
         <span>${state === "done" ? nothing : state}</span>
