@@ -113,7 +113,7 @@ export class OutputFigure implements Sleeper {
         },
       },
     );
-    made.guess(rowsIn(best(this.#output.data)?.value));
+    made.guess(rowsIn(best(this.output.data)?.value));
     made.isExpanded = this.#isExpanded;
     this.#next = made;
     made.element.className = this.#frame ? "dj-coming" : "";
