@@ -82,6 +82,7 @@ def test_every_page_of_the_console_is_strict_whoever_asks_and_however(user: Any,
             for answer in (client.get(path), client.put(path), client.options(path)):
                 assert_is_strict(answer)
                 seen.setdefault(route, set()).add(answer.status_code)
+    assert_is_strict(owner.get("/djsci/api/v1/docs/"))
     assert len(seen) > 8
     assert all(405 in statuses for statuses in seen.values()), seen
     assert sum({200, 302} <= statuses for statuses in seen.values()) > 5, seen
