@@ -3,6 +3,15 @@ import { defineConfig } from "vitest/config";
 // One script and one sheet with stable names: a Django project names them in its templates.
 export default defineConfig({
   base: "",
+  plugins: [
+    {
+      // Templates are indented for people; no browser needs that.
+      name: "unindent",
+      enforce: "pre",
+      transform: (code, id) =>
+        id.includes("/src/") && id.endsWith(".ts") ? code.replace(/\n[ \t]+/g, "\n") : null,
+    },
+  ],
   build: {
     target: "es2022",
     outDir: "../djsci/static/djsci",

@@ -38,6 +38,7 @@ def djsci_console(context: RequestContext, run: Run | str) -> SafeString:
         shown = console.context(request, caller, found)
     except DjsciError:
         return render_to_string("djsci/no_run.html", shown)
+    shown["heading"] = "h2"
     shown["with_assets"] = not getattr(request, _ASSETS, False)
     setattr(request, _ASSETS, True)
     return render_to_string("djsci/run_console.html", {**shown, "nonce": nonce(request)})

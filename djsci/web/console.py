@@ -28,6 +28,7 @@ def context(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
     ahead = config["queue"]["ahead"] if config["queue"] else 0
     return {
         "run": run,
+        "heading": "h1",
         "config": config,
         "config_id": f"djsci-run-{run.pk}",
         "cells": drawn,

@@ -33,7 +33,9 @@ def page(*methods: str) -> Callable[[View], View]:
                 return with_policy(request, surface.without_content(methods))
             caller: Caller | None = None
             try:
-                caller = _admit(request, methods)
+                known = access.caller_of(request)
+                caller = known if known.is_authenticated else None
+                _admit(request, caller, methods)
                 if any("\x00" in str(value) for value in kwargs.values()):
                     raise NotFound  # no database holds it, and PostgreSQL will not even look
                 response = view(request, caller, **kwargs)
@@ -52,16 +54,14 @@ def page(*methods: str) -> Callable[[View], View]:
     return decorate
 
 
-def _admit(request: HttpRequest, methods: tuple[str, ...]) -> Caller:
+def _admit(request: HttpRequest, caller: Caller | None, methods: tuple[str, ...]) -> None:
     if request.method not in (*methods, *(("HEAD",) if "GET" in methods else ())):
         raise BadMethod
-    caller = access.caller_of(request)
-    if not caller.is_authenticated:
+    if caller is None:
         raise NotAuthenticated
     is_change = request.method == "POST"
     if access.guard(request, caller, runs_or_changes=is_change) != "ok":
         raise Forbidden("This form was sent from another site.")
-    return caller
 
 
 def problem_page(

@@ -9,6 +9,7 @@ from djsci.access.callers import Caller
 from . import documents, file_tabs, snippets
 from .highlight import highlighted
 from .page import page
+from .source_view import visible
 
 
 @page("GET")
@@ -25,7 +26,7 @@ def file_api(request: HttpRequest, caller: Caller, name_id: str) -> HttpResponse
             {"snippet": each, "html": highlighted(each.text, each.language)}
             for each in snippets.of_file(origin, documents.root(), file.pk, schema)
         ],
-        "schema_html": highlighted(documents.indented(schema), "json"),
+        "schema_html": highlighted(visible(documents.indented(schema)), "json"),
         "may_run": permissions.may_run(caller, file),
         "openapi": reverse("djsci_openapi"),
         "docs": reverse("djsci_docs"),

@@ -55,7 +55,13 @@ def of_file(origin: str, root: str, file_id: str, schema: Mapping[str, Any]) -> 
 
 def _json(value: Mapping[str, Any], indent: str = "") -> str:
     """JSON, on one line where that is short."""
-    return _lines(value, indent, lambda each: json.dumps(each, ensure_ascii=False))
+    return _lines(value, indent, _as_json)
+
+
+def _as_json(value: Any) -> str:
+    """Letters as they are, but nothing that would hide or turn text."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if visible(text) == text else json.dumps(value)
 
 
 def _literal(value: Mapping[str, Any], indent: str = "") -> str:
@@ -138,12 +144,11 @@ def parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
     example: dict[str, Any] = {}
     left = MOST_DEFAULTS
     for name, wanted in (schema.get("properties") or {}).items():
-        shown = visible(str(name))
         if name in required:
-            example[shown] = value(wanted)
+            example[name] = value(wanted)
         elif left and wanted.get("default") is not None and len(repr(wanted["default"])) <= 40:
             left -= 1
-            example[shown] = wanted["default"]
+            example[name] = wanted["default"]
     return example
 
 

@@ -27,7 +27,8 @@ export class Blocks {
   readonly root = document.createElement("div");
   /** Whole lines, however long, by their numbers. */
   readonly whole = new Set<number>();
-  stamp: ((t: number) => string) | undefined;
+  /** Whether the time of each line stands beside its number. */
+  isTimed = false;
   readonly #dirty = new Set<number>();
   readonly #blocks = new Map<number, HTMLElement>();
   #oldest = 0;
@@ -37,13 +38,10 @@ export class Blocks {
     this.root.className = "dj-lines";
   }
 
-  /** A row has to be drawn afresh. */
-  touch(i: number): void {
-    if (i < this.#drawn) this.#dirty.add(Math.floor(i / BLOCK));
-  }
-
-  touchAll(from = 0): void {
-    for (const k of this.#blocks.keys()) if (k >= Math.floor(from / BLOCK)) this.#dirty.add(k);
+  /** A row has to be drawn afresh, or all from it on. */
+  touch(i: number, isMoved = false): void {
+    const from = Math.floor(i / BLOCK);
+    for (const k of isMoved ? this.#blocks.keys() : [from]) if (k >= from) this.#dirty.add(k);
   }
 
   /** Draw what is new or dirty until `deadline`; whether more is left to do. */
@@ -76,6 +74,11 @@ export class Blocks {
   /** The row of a block's first line. */
   start(block: HTMLElement): number {
     return Math.max(Number(block.dataset.k) * BLOCK, this.rows.first);
+  }
+
+  /** Up to which row the page is drawn. */
+  get drawn(): number {
+    return this.#drawn;
   }
 
   /** Whether a row is on the page. */
@@ -119,7 +122,8 @@ export class Blocks {
     for (let i = from; i < to; i++) {
       const line = this.rows.at(i);
       if (!line) continue;
-      numbers.push((this.stamp ? `${this.stamp(line.t)} ` : "") + (line.number + 1));
+      const number = String(line.number + 1).padStart(4);
+      numbers.push(this.isTimed ? `${clock(line.t)} ${number}` : number);
       if (line.kind !== kind) {
         kind = line.kind;
         stretch = kids;
@@ -218,4 +222,12 @@ function dress(node: HTMLElement, { style, more, line }: Part): void {
   node.dataset.line = String(line);
   node.dataset.label = label;
   node.setAttribute("aria-label", label);
+}
+
+/** A time of day, to the millisecond, where the reader is. */
+function clock(t: number): string {
+  const at = new Date(t * 1000);
+  const two = (value: number): string => String(value).padStart(2, "0");
+  const seconds = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  return `${seconds}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 }

@@ -1,10 +1,11 @@
 // <djsci-run-console>: one run on the page, live, resumed, late or ended; drawn once a frame at most.
 
-import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import { ansiText } from "./ansi-text.ts";
 import { type Config, readConfig } from "./config.ts";
 import { Connection } from "./connection.ts";
 import { drawArtifacts, drawDetails } from "./details.ts";
+import { Drawn } from "./drawn.ts";
 import { isFinal, type RunEvent } from "./events.ts";
 import { parse } from "./exact.ts";
 import type { FigureOptions } from "./figure.ts";
@@ -21,7 +22,7 @@ import { browser, serverClock } from "./world.ts";
 
 const SAY_PROGRESS = 10_000;
 
-export class RunConsole extends LitElement implements Reader {
+export class RunConsole extends Drawn implements Reader {
   config: Config | null = null;
   start: (() => string) | null = null; // the frame that starts the run, where there is none yet
   link!: Connection;
@@ -41,25 +42,22 @@ export class RunConsole extends LitElement implements Reader {
   private saidAt = Number.NEGATIVE_INFINITY;
   private page = new AbortController();
 
-  protected override createRenderRoot(): HTMLElement {
-    return this;
-  }
-
-  override connectedCallback(): void {
+  connectedCallback(): void {
     if (!this.config) this.config = readConfig(this.getAttribute("config"));
     if (!this.config) return;
     for (const child of [...this.childNodes])
       if (!(child instanceof HTMLTemplateElement)) child.remove();
     if (!this.link) this.open();
-    super.connectedCallback();
+    this.redraw();
     this.listen();
   }
 
-  override disconnectedCallback(): void {
-    super.disconnectedCallback();
+  disconnectedCallback(): void {
     this.page.abort();
     clearInterval(this.tick);
     this.link?.suspend();
+    this.outputs?.close();
+    this.notebook?.close();
   }
 
   // Begins to follow, before it is on the page already.
@@ -68,7 +66,7 @@ export class RunConsole extends LitElement implements Reader {
     this.className = "dj-console";
     this.clock = serverClock(config.now);
     this.isLate = config.run !== null && isFinal(config.state);
-    const redraw = () => this.requestUpdate();
+    const redraw = () => this.redraw();
     this.panel = new LogPanel(redraw, config.log, !this.isLate);
     this.run = new Run({ state: config.state, started: config.started }, this.panel.log);
     if (config.state === "cancelling") this.cancelAsked = browser.now();
@@ -123,7 +121,7 @@ export class RunConsole extends LitElement implements Reader {
     addEventListener("pageshow", (event) => event.persisted && this.link.connect(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || retry(), { signal });
     this.tick = window.setInterval(() => {
-      if (!isFinal(this.run.state) || !this.link.isOver) this.requestUpdate();
+      if (!isFinal(this.run.state) || !this.link.isOver) this.redraw();
     }, 1000);
     if (this.link.state === "idle") this.link.connect();
   }
@@ -162,13 +160,13 @@ export class RunConsole extends LitElement implements Reader {
       if (!loaded) return;
       Object.assign(config, loaded.config);
       this.append(...loaded.templates);
-      this.requestUpdate();
+      this.redraw();
     });
     return this.target();
   }
 
   onChange(): void {
-    this.requestUpdate();
+    this.redraw();
     this.dispatchEvent(new CustomEvent("djsci-link", { detail: this.link?.state }));
   }
 
@@ -176,7 +174,7 @@ export class RunConsole extends LitElement implements Reader {
     this.notice = detail || title;
     this.cancelAsked = null;
     if (this.run.state === "cancelling") this.run.state = "running";
-    this.requestUpdate();
+    this.redraw();
   }
 
   // ------------------------------------------------------------------ what the reader does
@@ -186,7 +184,7 @@ export class RunConsole extends LitElement implements Reader {
     const isForced = this.cancelState() === "force";
     this.cancelAsked = browser.now();
     this.run.state = "cancelling";
-    this.requestUpdate();
+    this.redraw();
     if (this.link.cancel(isForced)) return;
     const body = new URLSearchParams({ csrfmiddlewaretoken: config.csrf });
     const answer = await fetch(config.cancel, { method: "POST", body }).catch(() => null);
@@ -220,12 +218,7 @@ export class RunConsole extends LitElement implements Reader {
 
   // ------------------------------------------------------------------ drawing
 
-  protected override async scheduleUpdate(): Promise<void> {
-    if (this.hasUpdated) await new Promise(requestAnimationFrame);
-    super.scheduleUpdate();
-  }
-
-  protected override render(): TemplateResult | typeof nothing {
+  protected draw(): TemplateResult | typeof nothing {
     const { config, run, link } = this;
     if (!config) return nothing;
     const head: Head = {
@@ -260,7 +253,7 @@ export class RunConsole extends LitElement implements Reader {
     const choose = (name: typeof tab) => () => {
       this.tab = name;
       if (name === "log") this.notebook.close();
-      this.requestUpdate();
+      this.redraw();
     };
     const button = (name: typeof tab, words: string) =>
       html`<button aria-pressed=${tab === name} @click=${choose(name)}>${words}</button>`;
@@ -271,7 +264,7 @@ export class RunConsole extends LitElement implements Reader {
             ? html`<span class="dj-switch" role="group" aria-label="View">${button("log", "Log")}${button("notebook", "Notebook")}</span>`
             : html`<h2>Log</h2>`
         }
-        ${isLog ? this.panel.drawTools() : nothing}
+        ${isLog ? this.panel.drawTools(run.end !== null) : nothing}
       </div>
       ${cut ? html`<p class="dj-cut">${cut}</p>` : nothing}
       <div ?hidden=${!isLog}>${this.panel.element}${this.drawEmpty()}</div>
@@ -299,7 +292,7 @@ export class RunConsole extends LitElement implements Reader {
     </section>`;
   }
 
-  protected override updated(_changed: PropertyValues): void {
+  protected override afterDraw(): void {
     if (!this.config) return;
     if (this.tab === "log") this.outputs.draw(this.run.outputs);
     else this.notebook.draw(this.run, this.clock.now());

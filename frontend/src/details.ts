@@ -1,6 +1,6 @@
 // What else there is to know of a run: times, version, artifacts, parameters.
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import type { Config } from "./config.ts";
 import { bytes } from "./format.ts";
 import type { Run } from "./run.ts";

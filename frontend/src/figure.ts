@@ -1,6 +1,6 @@
 // One output on the page. An update loads beside what is shown and takes its place when it is ready.
 
-import { html, nothing, render, type TemplateResult } from "lit";
+import { html, nothing, render, type TemplateResult } from "lit/html.js";
 import type { Reference } from "./events.ts";
 import { bytes } from "./format.ts";
 import { forgetAwake, keepAwake, OutputFrame, type Sleeper } from "./frame.ts";

@@ -1,6 +1,6 @@
 // The head of a run's view: what it is, how it goes, and what one can do about it.
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import type { Config } from "./config.ts";
 import type { Connection } from "./connection.ts";
 import { isFinal } from "./events.ts";
@@ -117,10 +117,10 @@ function drawError(error: Failure): TemplateResult {
   const inLog = error.logLine
     ? html`<a class="dj-link" href="#L${error.logLine}">In the log</a>`
     : nothing;
-  if (!traceback.length) return html`<p class="dj-error">${line}</p>${inLog}`;
-  return html`<details class="dj-error">
+  if (!traceback.length) return html`<p class="dj-failure">${line}</p>${inLog}`;
+  return html`<details class="dj-failure">
       <summary>${line}</summary>
-      <pre class="dj-traceback" tabindex="0" aria-label="Traceback">${plain(traceback)}</pre>
+      <pre class="dj-trace" tabindex="0" aria-label="Traceback">${plain(traceback)}</pre>
     </details>
     ${inLog}`;
 }

@@ -1,6 +1,6 @@
 // A JSON value as an ARIA tree: only what is open exists, 100 children a page.
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import { Exact } from "./exact.ts";
 import { number } from "./format.ts";
 
@@ -27,7 +27,7 @@ export class JsonTree {
     for (let next = level.shift(); next; next = level.shift()) {
       const [path, node] = next;
       const size = sizeOf(node);
-      if (!size || (path && size > left)) continue;
+      if (!size || (path && (size > left || isShort(node)))) continue;
       this.open.set(path, PAGE);
       left -= size;
       if (size <= PAGE)
@@ -92,7 +92,7 @@ export class JsonTree {
       aria-selected=${own === this.current}
       tabindex=${own === this.current ? 0 : -1}
     >
-      <span class="dj-node dj-more"
+      <span class="dj-node dj-further"
         >Show ${number(Math.min(PAGE, size - shown))} more, ${number(shown)} of ${number(size)} shown</span
       >
     </div>`;
@@ -183,6 +183,10 @@ const drawString = (value: string, isOpen: boolean) =>
         <span class="dj-quiet">… ${number(value.length)} characters</span>`
     : html`<span class="dj-str">${JSON.stringify(value)}</span>`;
 
+// All of it fits into its preview.
+const isShort = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !/…$|…,/.test(preview(value));
+
 function preview(value: object): string {
   const parts: string[] = [];
   for (const [name, child] of entries(value, 6)) {
@@ -191,9 +195,11 @@ function preview(value: object): string {
         ? "…"
         : child instanceof Exact
           ? child.source
-          : JSON.stringify(child).slice(0, 24);
+          : clipped(JSON.stringify(child));
     parts.push(Array.isArray(value) ? text : `${name}: ${text}`);
     if (parts.join(", ").length > 60) break;
   }
   return parts.join(", ") + (parts.length < sizeOf(value) ? ", …" : "");
 }
+
+const clipped = (text: string): string => (text.length > 40 ? `${text.slice(0, 39)}…` : text);

@@ -1,67 +1,57 @@
 // <djsci-json>: any JSON value as a tree, and as a table where it is rows.
 
-import { html, LitElement, nothing, type PropertyValues, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import { copyWith, download } from "./copy.ts";
+import { Drawn } from "./drawn.ts";
 import type { Reference } from "./events.ts";
 import { Exact, parse, stringify } from "./exact.ts";
 import { bytes } from "./format.ts";
 import { JsonTree } from "./json-tree.ts";
 import { drawTable, PAGE, type Table, tableOf, toCsv } from "./table.ts";
 
-export class DjsciJson extends LitElement {
-  static override properties = {
-    value: { attribute: false },
-    length: { attribute: false },
-    text: {},
-    reference: { attribute: false },
-    isMissing: { state: true },
-    name: {},
-    href: {},
-    view: { state: true },
-    rows: { state: true },
-  };
-  declare value: unknown;
-  declare length: number; // of a list that grows in place
-  declare text: string | null;
-  declare reference: Reference | null; // a value too large to come by itself
-  declare isMissing: boolean;
-  declare name: string;
-  declare href: string | null; // where the server has the value as a file
-  declare view: "table" | "tree";
-  declare rows: number;
-  private tree = new JsonTree(() => this.requestUpdate());
+export class DjsciJson extends Drawn {
+  name = "result"; // of the files that are saved
+  href: string | null = null; // where the server has the value as a file
+  reference: Reference | null = null; // a value too large to come by itself
+  private held: unknown;
+  private size = -1;
+  private tree = new JsonTree(() => this.redraw());
   private table: Table | null = null;
+  private view: "table" | "tree" = "tree";
+  private rows = PAGE;
   private isChosen = false;
+  private isMissing = false;
 
-  constructor() {
-    super();
-    this.text = null;
-    this.reference = null;
-    this.isMissing = false;
-    this.name = "result";
-    this.href = null;
-    this.view = "tree";
-    this.rows = PAGE;
+  get value(): unknown {
+    return this.held;
   }
 
-  protected override createRenderRoot(): HTMLElement {
-    return this;
-  }
-
-  override connectedCallback(): void {
-    const script = this.querySelector('script[type="application/json"]');
-    if (this.value === undefined && script) this.text = script.textContent;
-    super.connectedCallback();
-  }
-
-  protected override willUpdate(changed: PropertyValues): void {
-    if (changed.has("text") && this.text !== null) this.value = parse(this.text);
-    if (!["value", "text", "length"].some((name) => changed.has(name))) return;
-    this.table = tableOf(this.value);
+  set value(value: unknown) {
+    const size = Array.isArray(value) ? value.length : 0;
+    if (value === this.held && size === this.size) return;
+    this.held = value;
+    this.size = size;
+    this.table = tableOf(value);
     if (!this.isChosen) this.view = this.table ? "table" : "tree";
+    this.redraw();
   }
 
-  protected override render(): TemplateResult | typeof nothing {
+  // Of a list that grows in place.
+  set length(_length: number) {
+    this.value = this.held;
+  }
+
+  set text(text: string) {
+    this.value = parse(text);
+  }
+
+  connectedCallback(): void {
+    const script = this.querySelector('script[type="application/json"]');
+    if (this.value === undefined && script) this.text = script.textContent ?? "null";
+    this.redraw();
+  }
+
+  protected draw(): TemplateResult | typeof nothing {
     const { value } = this;
     if (value === undefined) return this.reference ? this.offer(this.reference) : nothing;
     const isPlain = typeof value !== "object" || value === null || value instanceof Exact;
@@ -85,12 +75,14 @@ export class DjsciJson extends LitElement {
     } catch {
       this.isMissing = true;
     }
+    this.redraw();
   }
 
   private drawNested(): TemplateResult {
     if (this.view === "table" && this.table)
       return drawTable(this.table, this.rows, () => {
         this.rows += PAGE;
+        this.redraw();
       });
     this.tree.show(this.value);
     return this.tree.draw();
@@ -106,6 +98,7 @@ export class DjsciJson extends LitElement {
     const choose = (view: "table" | "tree") => () => {
       this.isChosen = true;
       this.view = view;
+      this.redraw();
     };
     return html`<span class="dj-switch" role="group" aria-label="Show as">
       <button aria-pressed=${this.view === "table"} @click=${choose("table")}>Table</button

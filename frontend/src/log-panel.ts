@@ -1,6 +1,6 @@
 // The log with its toolbar: filter, wrap, times, follow, link, copy, download.
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import { copyText, copyWith } from "./copy.ts";
 import { count } from "./format.ts";
 import { Log } from "./log.ts";
@@ -24,9 +24,10 @@ export class LogPanel {
     public address: string, // of the whole log as text
     follows: boolean,
   ) {
-    this.element.className = "dj-log";
+    this.element.className = "dj-log-panel";
     this.log = new Log({
       container: this.element,
+      href: address,
       onLink: (first, last) => this.mark(first, last),
       onCount: () => redraw(),
     });
@@ -96,7 +97,7 @@ export class LogPanel {
     return html`<button class="dj-tool" aria-pressed=${isOn} title=${title} @click=${flip}>${name}</button>`;
   }
 
-  drawTools(): TemplateResult {
+  drawTools(isOver: boolean): TemplateResult {
     const { log } = this;
     const onText = (event: Event) => {
       this.text = (event.target as HTMLInputElement).value;
@@ -130,14 +131,18 @@ export class LogPanel {
         },
         "Show when each line came",
       )}
-      ${this.toggle(
-        "Follow",
-        this.follows,
-        (on) => {
-          this.follows = log.follow = on;
-        },
-        "Stay at the newest line",
-      )}
+      ${
+        isOver
+          ? nothing
+          : this.toggle(
+              "Follow",
+              this.follows,
+              (on) => {
+                this.follows = log.follow = on;
+              },
+              "Stay at the newest line",
+            )
+      }
       <button class="dj-tool" title="Copy a link to the selected lines" @click=${this.onLink}>Link</button>
       <button class="dj-tool" title="Copy the whole log" @click=${this.onCopy}>Copy</button>
       <a class="dj-tool" href="${this.address}?ansi=strip" download title="Download the whole log">Download</a>

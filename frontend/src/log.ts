@@ -2,7 +2,7 @@
 
 import { Blocks } from "./blocks";
 import type { Note, Stream } from "./lines";
-import { rangeOf, rowAt } from "./places";
+import { Links } from "./links";
 import { type Filter, Sieve } from "./sieve";
 import { Terminal } from "./terminal";
 
@@ -16,9 +16,6 @@ export interface LogOptions {
 
 const DRAWING = 8; // milliseconds of a frame
 const LOOKING = 5;
-const CONTEXT = 40; // pixels above a line that is shown
-const LOOKS = 12; // frames in which a line's place may settle
-const marks = "highlights" in CSS ? new Highlight() : undefined;
 
 export class Log {
   onFollowChange?: (on: boolean) => void;
@@ -27,6 +24,7 @@ export class Log {
   readonly #scroller = document.createElement("div");
   readonly #gone = document.createElement("p");
   readonly #all: Blocks;
+  readonly #links: Links;
   readonly #cells = new Map<number, number>();
   readonly #observer = new ResizeObserver(() => this.#follow && this.#schedule());
   #sieve: Sieve | undefined;
@@ -34,11 +32,9 @@ export class Log {
   #frame = 0;
   #follow = true;
   #top = 0;
+  #bottom = 0;
   #topOfAll = 0;
   #t = 0;
-  #wanted: { row: () => number; looks: number } | undefined;
-  #marked: [number, number] | undefined;
-  #mark: Range | undefined;
 
   constructor(options: LogOptions) {
     this.#options = options;
@@ -53,16 +49,28 @@ export class Log {
       at: (i) => terminal.line(i),
     });
     const scroller = this.#scroller;
+    const view = (): Blocks => this.#view;
+    this.#links = new Links({
+      scroller,
+      get blocks() {
+        return view();
+      },
+      row: (number) => this.#row(number),
+      scrollTo: (top) => this.#scrollTo(top),
+    });
     scroller.className = "dj-log";
     scroller.tabIndex = 0;
-    for (const [name, value] of Object.entries({ role: "log", live: "off", label: "Log" })) {
-      scroller.setAttribute(name === "role" ? name : `aria-${name}`, value);
-    }
+    scroller.role = "log";
+    scroller.ariaLive = "off";
+    scroller.ariaLabel = "Log";
     this.#gone.className = "dj-gone";
     this.#gone.hidden = true;
     scroller.append(this.#gone, this.#all.root);
     scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     scroller.addEventListener("click", (event) => this.#clicked(event));
+    scroller.addEventListener("keydown", ({ key }) => {
+      if (key === "End") this.follow = true;
+    });
     options.container.append(scroller);
     this.wrap = matchMedia("(max-width: 600px)").matches;
     this.#observer.observe(scroller);
@@ -86,16 +94,18 @@ export class Log {
     this.note("clear", "output cleared", this.#t);
   }
 
+  /** No more text comes. */
   end(): void {
     this.#terminal.finish();
     this.#schedule();
   }
 
+  /** Off the page, for good. */
   close(): void {
     cancelAnimationFrame(this.#frame);
     this.#frame = -1;
     this.#observer.disconnect();
-    if (this.#mark) marks?.delete(this.#mark);
+    this.#links.close();
     this.#scroller.remove();
   }
 
@@ -113,7 +123,7 @@ export class Log {
     else this.#view.root.remove();
     this.#sieve = isOn ? new Sieve(this.#terminal, filter) : undefined;
     this.#view = this.#sieve ? new Blocks(this.#sieve) : this.#all;
-    this.#view.stamp = this.#all.stamp;
+    this.#view.isTimed = this.#all.isTimed;
     this.#all.root.hidden = isOn;
     if (isOn) this.#scroller.append(this.#view.root);
     this.#scrollTo(isOn ? 0 : this.#topOfAll);
@@ -121,16 +131,15 @@ export class Log {
   }
 
   set wrap(on: boolean) {
-    const row = this.#follow ? undefined : this.#rowAtPoint();
+    if (!this.#follow) this.#links.hold();
     this.#scroller.classList.toggle("dj-wrap", on);
-    if (row !== undefined) this.#want(() => row);
     this.#schedule();
   }
 
   set timestamps(on: boolean) {
     for (const view of new Set([this.#all, this.#view])) {
-      view.stamp = on ? clock : undefined;
-      view.touchAll();
+      view.isTimed = on;
+      view.touch(0, true);
     }
     this.#schedule();
   }
@@ -142,7 +151,7 @@ export class Log {
   set follow(on: boolean) {
     if (on === this.#follow) return;
     this.#follow = on;
-    if (on) this.#wanted = undefined;
+    if (on) this.#links.forget();
     this.onFollowChange?.(on);
     this.#schedule();
   }
@@ -150,22 +159,19 @@ export class Log {
   /** Show and mark lines, as soon as they are there. */
   reveal(first: number, last: number): void {
     this.follow = false;
-    this.#marked = [first - 1, Math.max(first, last) - 1];
-    this.#want(() => this.#row(first - 1));
+    this.#links.mark(first - 1, last - 1);
+    this.#links.goTo(first - 1);
     this.#scroller.scrollIntoView({ block: "nearest" });
+    this.#schedule();
   }
 
+  /** Of the reader's selection, for a link to it. */
   selectedLines(): [number, number] | null {
-    const selection = document.getSelection();
-    if (!selection?.rangeCount || selection.isCollapsed) return null;
-    const range = selection.getRangeAt(0);
-    if (!range.intersectsNode(this.#view.root)) return null;
-    const { rows } = this.#view;
-    const [from] = rowAt(this.#view, range.startContainer, range.startOffset) ?? [rows.first];
-    const end = rowAt(this.#view, range.endContainer, range.endOffset) ?? [rows.end, true];
-    const to = end[1] && end[0] > from ? end[0] - 1 : end[0];
-    const [first, last] = [rows.at(from), rows.at(to)];
-    return first && last ? [first.number + 1, last.number + 1] : null;
+    return this.#links.selected();
+  }
+
+  #row(number: number): number {
+    return this.#sieve ? this.#sieve.row(number) : number;
   }
 
   #schedule(): void {
@@ -174,24 +180,24 @@ export class Log {
 
   #draw(): void {
     this.#frame = 0;
+    const scroller = this.#scroller;
+    this.#bottom = scroller.scrollHeight - scroller.clientHeight;
     const { changed, end, first } = this.#terminal;
     for (const number of changed) {
       this.#all.touch(number);
       const found = this.#sieve?.again(number);
-      if (found?.[1]) this.#view.touchAll(found[0]);
-      else if (found) this.#view.touch(found[0]);
+      if (found) this.#view.touch(...found);
     }
     changed.clear();
     const isLooking = this.#sieve?.look(performance.now() + LOOKING);
     const isDrawing = this.#view.draw(performance.now() + DRAWING);
     this.#tellGone(first);
-    const gutter = Math.max(4, String(end).length) + (this.#all.stamp ? 13 : 0);
-    this.#scroller.style.setProperty("--g", `${gutter}ch`);
+    const gutter = Math.max(4, String(end).length) + (this.#all.isTimed ? 13 : 0);
+    scroller.style.setProperty("--g", `${gutter}ch`);
     this.#options.onCount?.(end);
-    this.#drawMark();
-    if (isLooking || isDrawing) this.#schedule();
-    this.#arrive();
-    if (this.#follow) this.#scrollTo(this.#scroller.scrollHeight);
+    this.#links.draw();
+    if (this.#links.arrive() || isLooking || isDrawing) this.#schedule();
+    if (this.#follow) this.#scrollTo(scroller.scrollHeight);
   }
 
   #tellGone(count: number): void {
@@ -211,68 +217,19 @@ export class Log {
     this.#top = this.#scroller.scrollTop;
   }
 
-  /** Our own writes come here too, but from where we left it nothing has moved. */
+  /**
+   * Our own writes come here too, but from where they left it nothing has moved. The bottom may
+   * have moved on since the reader reached it: the one of the last frame counts.
+   */
   #scrolled(): void {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
     const moved = scrollTop - this.#top;
-    const below = scrollHeight - clientHeight - scrollTop;
+    const bottom = scrollHeight - clientHeight;
     this.#top = scrollTop;
-    if (moved < 0 && below > 1) this.follow = false;
-    else if (moved > 0 && below < 8 && !this.#wanted) this.follow = true;
-  }
-
-  #row(number: number): number {
-    return this.#sieve ? this.#sieve.row(number) : number;
-  }
-
-  #want(row: () => number): void {
-    this.#wanted = { row, looks: LOOKS };
-    this.#schedule();
-  }
-
-  /** Go to the wanted row: a block that was far away has its true place only when it is near. */
-  #arrive(): void {
-    const row = this.#wanted?.row();
-    if (!this.#wanted || row === undefined || !this.#view.has(row)) return;
-    const found = this.#view.find(row);
-    const range = rangeOf(this.#view, row, row);
-    if (!found || !range) return;
-    const { top, height } = range.getBoundingClientRect();
-    const box = found[0].getBoundingClientRect();
-    const share = found[1] / Number(found[0].style.getPropertyValue("--n"));
-    const at = height ? top : box.top + box.height * share;
-    const off = at - this.#scroller.getBoundingClientRect().top - CONTEXT;
-    const before = this.#scroller.scrollTop;
-    this.#scrollTo(before + off);
-    const isThere = height > 0 && Math.abs(this.#scroller.scrollTop - before) < 1;
-    if (isThere || !--this.#wanted.looks) this.#wanted = undefined;
-    else this.#schedule();
-  }
-
-  #drawMark(): void {
-    if (!this.#marked) return;
-    const first = this.#row(this.#marked[0]);
-    let last = this.#row(this.#marked[1] + 1) - 1;
-    while (last > first && !this.#view.has(last)) last--;
-    const range = this.#view.has(first) && last >= first && rangeOf(this.#view, first, last);
-    if (!range) return;
-    if (this.#mark) marks?.delete(this.#mark);
-    this.#mark = range;
-    if (!marks) document.getSelection()?.setBaseAndExtent(...ends(range));
-    else CSS.highlights.set("dj-line", marks.add(range));
-    if (!marks) this.#marked = undefined;
-  }
-
-  /** The row at a height of the scroller, by its text: with wrap on rows have no equal heights. */
-  #rowAtPoint(y = this.#scroller.getBoundingClientRect().top + 4): number | undefined {
-    const x = this.#scroller.getBoundingClientRect().left + this.#gutter() + 4;
-    const at = document.caretPositionFromPoint?.(x, y);
-    return at ? rowAt(this.#view, at.offsetNode, at.offset)?.[0] : undefined;
-  }
-
-  #gutter(): number {
-    const block = this.#view.root.firstElementChild;
-    return block ? Number.parseFloat(getComputedStyle(block).paddingLeft) : 0;
+    if (moved < 0 && scrollTop < bottom - 1) this.follow = false;
+    else if (moved > 0 && scrollTop > Math.min(bottom, this.#bottom) - 8 && !this.#links.isBusy) {
+      this.follow = true;
+    }
   }
 
   #clicked(event: MouseEvent): void {
@@ -285,30 +242,9 @@ export class Log {
       this.#schedule();
       return;
     }
-    const x = event.clientX - this.#scroller.getBoundingClientRect().left;
-    if (!target.closest("pre") || x > this.#gutter() || !document.getSelection()?.isCollapsed)
-      return;
-    const row = this.#rowAtPoint(event.clientY);
-    const number = row === undefined ? undefined : this.#view.rows.at(row)?.number;
-    if (number === undefined) return;
-    const other = event.shiftKey && this.#marked ? this.#marked[0] : number;
-    this.#marked = [Math.min(number, other), Math.max(number, other)];
+    const picked = target.closest("pre") && this.#links.picked(event);
+    if (!picked) return;
     this.#schedule();
-    this.#options.onLink?.(this.#marked[0] + 1, this.#marked[1] + 1);
+    this.#options.onLink?.(picked[0] + 1, picked[1] + 1);
   }
-}
-
-const ends = (range: Range): [Node, number, Node, number] => [
-  range.startContainer,
-  range.startOffset,
-  range.endContainer,
-  range.endOffset,
-];
-
-/** A time of day, to the millisecond, where the reader is. */
-function clock(t: number): string {
-  const at = new Date(t * 1000);
-  const two = (value: number): string => String(value).padStart(2, "0");
-  const seconds = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
-  return `${seconds}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 }

@@ -1,7 +1,7 @@
 // The console: elements that Django's pages, and any template, place by their names.
 
-import "./pages/index.ts";
 import "./style.css";
+import "./pages/index.ts";
 import { RunConsole } from "./console.ts";
 import { HandlerForm } from "./form.ts";
 import { DjsciJson } from "./json.ts";

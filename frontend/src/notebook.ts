@@ -1,7 +1,7 @@
 // A run as its notebook: cell by cell the source, what it printed and displayed, and for how long.
 
-import { html, nothing, render, type TemplateResult } from "lit";
-import { ansiText } from "./ansi-text.ts";
+import { html, nothing, render, type TemplateResult } from "lit/html.js";
+import { AnsiText } from "./ansi-text.ts";
 import type { CellInfo, Config } from "./config.ts";
 import type { FigureOptions } from "./figure.ts";
 import { seconds, ticking } from "./format.ts";
@@ -13,10 +13,12 @@ interface Row {
   info: CellInfo;
   source: Node | null;
   text: HTMLElement;
-  pieces: number;
-  cell: CellState | null;
+  pieces: CellState["text"];
+  written: number;
+  printed: AnsiText;
   list: OutputList;
 }
+const HANDLER = 0;
 const WORDS = { start: "running", done: "done", error: "failed" };
 
 export class NotebookView {
@@ -33,7 +35,10 @@ export class NotebookView {
 
   draw(run: Run, now: number): void {
     render(
-      this.cells(run).map((info) => this.drawCell(this.row(info), run, now)),
+      [
+        ...this.cells(run).map((info) => this.drawCell(this.row(info), run, now)),
+        this.drawHandler(run),
+      ],
       this.element,
     );
   }
@@ -67,8 +72,9 @@ export class NotebookView {
         info,
         source,
         text: document.createElement("div"),
-        pieces: 0,
-        cell: null,
+        pieces: [],
+        written: 0,
+        printed: new AnsiText(),
         list: new OutputList(this.options),
       };
       this.rows.set(info.index, row);
@@ -78,7 +84,7 @@ export class NotebookView {
 
   private drawCell(row: Row, run: Run, now: number): TemplateResult {
     const { info } = row;
-    if (info.kind === "markdown") return html`<div class="dj-cell">${row.source}</div>`;
+    if (info.kind === "markdown") return html`<div class="dj-nb-cell">${row.source}</div>`;
     const cell = run.cells.get(info.index) ?? null;
     const isStopped = cell?.state === "start" && run.end !== null;
     const state = cell ? (isStopped ? "stopped" : WORDS[cell.state]) : "waiting";
@@ -87,7 +93,7 @@ export class NotebookView {
     row.list.draw(run.outputs.filter((one) => one.cell === info.index));
     const took = cell && time ? time - cell.started : null;
     return html`<section
-      class="dj-cell dj-code-cell"
+      class="dj-nb-cell dj-code-cell"
       data-state=${state}
       id="cell-${info.index}"
       aria-label="Cell ${info.index}, ${state}"
@@ -97,25 +103,50 @@ export class NotebookView {
         <span>cell ${info.index}</span>
         ${info.name ? html`<span>${info.name}</span>` : nothing}
         <span>${state === "done" ? nothing : state}</span>
-        ${took === null ? nothing : html`<span class="dj-took">${cell?.ended ? seconds(took) : ticking(took)}</span>`}
+        ${took === null ? nothing : html`<span class="dj-took">${cell?.ended ? seconds(Math.max(took, 0.01)) : ticking(took)}</span>`}
       </p>
       ${row.source}${row.text}${row.list.element}
       ${state === "failed" && run.error?.cell === info.index ? drawError(run) : nothing}
     </section>`;
   }
 
+  // What the handler printed and displayed, when all cells had run.
+  private drawHandler(run: Run): TemplateResult | typeof nothing {
+    const own = run.outputs.filter((one) => one.cell === null);
+    if (!own.length && !run.called.text.length) return nothing;
+    const row = this.row({ index: HANDLER, kind: "code", name: "" });
+    this.drawText(row, run.called);
+    row.list.draw(own);
+    return html`<section class="dj-nb-cell dj-code-cell" aria-label="Handler">
+      <p class="dj-gutter">djsci_handler</p>
+      ${row.text}${row.list.element}
+    </section>`;
+  }
+
   private drawText(row: Row, cell: CellState | null): void {
-    if (row.cell === cell && row.pieces === (cell?.text.length ?? 0)) return;
-    row.cell = cell;
-    row.pieces = cell?.text.length ?? 0;
-    const text = (cell?.text ?? []).map((piece) => piece.text).join("");
-    const rest = cell?.dropped ? ["The rest is in the log."] : [];
-    row.text.replaceChildren(...(text ? [ansiText(text)] : []), ...rest);
+    const pieces = cell?.text ?? [];
+    if (row.pieces !== pieces) {
+      row.pieces = pieces; // it was cleared, or began
+      row.written = 0;
+      row.printed = new AnsiText();
+      row.text.replaceChildren();
+    }
+    if (row.written === pieces.length) return;
+    if (!row.written) row.text.append(row.printed.element);
+    for (; row.written < pieces.length; row.written++) {
+      const piece = pieces[row.written];
+      if (piece) row.printed.write(piece.stream, piece.text, piece.t);
+    }
+    row.printed.draw();
+    if (cell?.dropped && row.text.childElementCount === 1)
+      row.text.append(
+        Object.assign(document.createElement("p"), { textContent: "The rest is in the log." }),
+      );
   }
 }
 
 const drawError = ({ error }: Run): TemplateResult =>
-  html`<p class="dj-cell-error">
+  html`<p class="dj-failure">
     <strong>${error?.ename}</strong>: ${error?.evalue}
     <span class="dj-quiet">${placeOf(null, error?.line ?? null)}</span>
   </p>`;

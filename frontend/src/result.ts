@@ -1,6 +1,6 @@
 // What the run returned: a value, a growing list, or something too large to send.
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import type { Config } from "./config.ts";
 import { isFinal } from "./events.ts";
 import { count } from "./format.ts";

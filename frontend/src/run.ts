@@ -46,6 +46,7 @@ export class Run {
   outputs: Output[] = [];
   cells = new Map<number, CellState>();
   cell: { index: number; count: number } | null = null;
+  called = newCell(0); // what the handler printed, after all cells
   progress: (wire.Progress & { t: number }) | null = null;
   chunks: unknown[] | null = null;
   result: wire.Result | null = null;
@@ -140,24 +141,18 @@ export class Run {
     const { index, count, state, t } = event;
     if (state === "start") {
       this.cell = { index, count };
-      this.cells.set(index, {
-        state,
-        started: t,
-        ended: null,
-        text: [],
-        size: 0,
-        dropped: false,
-      });
+      this.cells.set(index, newCell(t));
       if (count > 1) this.sink.note("cell", `cell ${index} of ${count}`, t);
       return;
     }
     const cell = this.cells.get(index);
     if (cell) this.cells.set(index, { ...cell, state, ended: t });
+    this.cell = null;
   }
 
   private keepText({ cell, name, text, t }: wire.Stream & { t: number }): void {
     this.clearWaiting(cell ?? null);
-    const kept = cell === undefined ? undefined : this.cells.get(cell);
+    const kept = cell === undefined ? this.called : this.cells.get(cell);
     if (!kept) return;
     if (kept.size + text.length > CELL_TEXT) kept.dropped = true;
     if (kept.dropped) return;
@@ -222,6 +217,14 @@ export class Run {
   }
 }
 
+const newCell = (started: number): CellState => ({
+  state: "start",
+  started,
+  ended: null,
+  text: [],
+  size: 0,
+  dropped: false,
+});
 const bundle = ({ seq, data, metadata }: wire.Display & { seq: number }) => ({
   seq,
   data,

@@ -1,6 +1,6 @@
 // Flat records as a table: a list of them, or columns of one length.
 
-import { html, nothing, type TemplateResult } from "lit";
+import { html, nothing, type TemplateResult } from "lit/html.js";
 import { Exact } from "./exact.ts";
 import { count, number } from "./format.ts";
 

@@ -163,7 +163,7 @@ def test_a_wrong_value_comes_back_at_its_field(
     answer = browser.post(f"/djsci/console/files/{file.pk}/run/", form)
     page = answer.content.decode()
     assert answer.status_code == 422
-    (wrong,) = re.findall(r'<div class="field wrong">(.*?)</div>', page, re.DOTALL)
+    (wrong,) = re.findall(r'<div class="field wrong"[^>]*>(.*?)</div>', page, re.DOTALL)
     assert f"<code>{field}</code>" in wrong
     assert kept in wrong
     assert not Run.objects.exists()
@@ -184,10 +184,14 @@ def test_the_source_is_for_those_who_may_read_it(
 ) -> None:
     file = make_file("# a secret remark\n" + TYPED, access="authenticated")
     path = f"/djsci/console/files/{file.pk}/"
-    assert "a secret remark" in browser.get(path).content.decode()
-    theirs = stranger.get(path)
-    assert theirs.status_code == 200
-    assert "a secret remark" not in theirs.content.decode()
+    assert "a secret remark" in browser.get(f"{path}source/").content.decode()
+    for tab in ("", "api/"):
+        theirs = stranger.get(f"{path}{tab}")
+        assert theirs.status_code == 200
+        assert "a secret remark" not in theirs.content.decode()
+        assert f"{path}source/" not in theirs.content.decode()
+    for tab in ("source/", "versions/", "versions/diff/", "settings/", "settings/delete/"):
+        assert stranger.get(f"{path}{tab}").status_code == 403, tab
 
 
 def test_a_forged_form_is_refused(user: Any, make_file: MakeFile) -> None:

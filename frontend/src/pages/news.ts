@@ -66,6 +66,8 @@ export function watch(banner: HTMLElement, address: string, every = EVERY): () =
   };
 }
 
-for (const banner of document.querySelectorAll<HTMLElement>("[data-djsci-news]")) {
-  watch(banner, banner.dataset.djsciNews ?? "");
+if (typeof document !== "undefined") {
+  for (const banner of document.querySelectorAll<HTMLElement>("[data-djsci-news]")) {
+    watch(banner, banner.dataset.djsciNews ?? "");
+  }
 }

@@ -1,0 +1,31 @@
+// An element that Lit draws into the page's own DOM, at most once a frame.
+
+import { render } from "lit/html.js";
+
+export abstract class Drawn extends HTMLElement {
+  private isDue = false;
+  private isDrawn = false;
+
+  protected abstract draw(): unknown;
+  protected afterDraw?(): void;
+
+  // The first time at once, so that nothing flashes. Hidden pages have no frames: they draw later.
+  redraw(): void {
+    if (this.isDue || !this.isConnected) return;
+    if (!this.isDrawn) {
+      this.drawNow();
+      return;
+    }
+    this.isDue = true;
+    requestAnimationFrame(() => {
+      this.isDue = false;
+      this.drawNow();
+    });
+  }
+
+  private drawNow(): void {
+    this.isDrawn = true;
+    render(this.draw(), this, { renderBefore: null });
+    this.afterDraw?.();
+  }
+}
