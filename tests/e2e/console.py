@@ -6,7 +6,7 @@ from typing import Any
 FINAL = ("succeeded", "failed", "timed_out", "cancelled", "crashed", "lost", "denied")
 
 
-def start(page: Any, name: str, **values: Any) -> str:
+def start(page: Any, name: str, /, **values: Any) -> str:
     """Fill the form of a file and run it; the run's id, once its page is shown."""
     page.goto(f"/djsci/console/files/{name}/")
     for key, value in values.items():

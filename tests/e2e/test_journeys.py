@@ -1,5 +1,6 @@
 """From the catalogue to the result, and everything that may happen on the way."""
 
+import json
 from typing import Any
 
 import pytest
@@ -79,21 +80,46 @@ def test_a_file_and_its_companion_are_dropped_and_run(open_as: Any, daphne: Plac
 def test_cancel_is_answered_at_once_and_forced_when_nothing_stops(
     open_as: Any, daphne: Place
 ) -> None:
+    """The first cancel is lost on its way: so nothing stops."""
+    asked: list[bool] = []
+
+    def lose_the_first(near: Any) -> None:
+        far = near.connect_to_server()
+
+        def on_message(text: str) -> None:
+            frame = json.loads(text)
+            if frame["type"] == "cancel":
+                asked.append(frame["force"])
+            if frame["type"] != "cancel" or frame["force"]:
+                far.send(text)
+
+        near.on_message(on_message)
+
     page = open_as(daphne, "ada")
-    console.start(page, "stubborn")
-    console.wait_for_line(page, "deaf")
-    word = page.get_by_role("button", name="Cancel", exact=True).evaluate(
+    page.route_web_socket("**/ws/**", lose_the_first)
+    console.start(page, "steps", lines=2000)
+    console.wait_for_line(page, "line 00002")
+    state = page.get_by_role("button", name="Cancel", exact=True).evaluate(
         "async (button) => { button.click(); await new Promise(requestAnimationFrame);"
         " await new Promise(requestAnimationFrame);"
         " return document.querySelector('.pill').dataset.state; }"
     )
-    assert word == "cancelling"
+    assert state == "cancelling"
     assert page.get_by_role("button", name="Cancelling…").is_disabled()
     page.get_by_role("button", name="Force stop").click()
     console.wait_for_state(page, "cancelled")
-    assert "its thread may still work" in page.locator(".dj-sentence").inner_text()
+    assert asked == [False, True]
     assert not page.get_by_role("button", name="Force stop").count()
     assert page.get_by_role("button", name="Run again").is_visible()
+
+
+def test_a_run_that_does_not_stop_is_let_go(open_as: Any, daphne: Place) -> None:
+    page = open_as(daphne, "ada")
+    console.start(page, "stubborn", seconds=4)
+    console.wait_for_line(page, "deaf")
+    page.get_by_role("button", name="Cancel", exact=True).click()
+    console.wait_for_state(page, "cancelled")
+    assert "its thread may still work" in page.locator(".dj-sentence").inner_text()
 
 
 def test_a_failure_says_what_and_where_and_keeps_what_came(open_as: Any, daphne: Place) -> None:
@@ -154,7 +180,7 @@ def test_a_refused_value_is_told_at_its_field(open_as: Any, daphne: Place) -> No
     assert wrong.get_attribute("name") == "p-more"
     assert page.locator(".field.wrong .error").inner_text()
     page.fill("[name='p-more']", "{}")
-    page.fill("[name='p-place.city']", "Genève")
+    page.fill("[name='p-place']", '{"city": "Genève"}')
     page.get_by_role("button", name="Run", exact=True).click()
     console.wait_for_state(page, "succeeded")
     assert "Genève" in console.part(page, "Result").inner_text()
@@ -162,11 +188,12 @@ def test_a_refused_value_is_told_at_its_field(open_as: Any, daphne: Place) -> No
 
 def test_all_of_it_works_without_a_script(open_as: Any, daphne: Place) -> None:
     page = open_as(daphne, "ada", java_script_enabled=False, viewport={"width": 320, "height": 800})
+    page.goto("/djsci/console/files/nested/")
+    page.fill("[name='p-more']", "[1]")
+    page.get_by_role("button", name="Run", exact=True).click()
+    assert page.locator("[aria-invalid=true]").get_attribute("name") == "p-more"
     page.goto("/djsci/console/files/typed/")
     page.fill("[name='p-name']", "Ada")
-    page.fill("[name='p-count']", "many")
-    page.get_by_role("button", name="Run", exact=True).click()
-    assert page.locator("[aria-invalid=true]").get_attribute("name") == "p-count"
     page.fill("[name='p-count']", "2")
     page.get_by_role("button", name="Run", exact=True).click()
     for _ in range(100):
