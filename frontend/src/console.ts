@@ -48,7 +48,7 @@ export class RunConsole extends Drawn implements Reader {
     for (const child of [...this.childNodes])
       if (!(child instanceof HTMLTemplateElement)) child.remove();
     if (!this.link) this.open();
-    this.redraw();
+    this.drawNow();
     this.listen();
   }
 
@@ -236,7 +236,7 @@ export class RunConsole extends Drawn implements Reader {
       <p class="dj-hidden" role="status">${this.announcement()}</p>
       ${link.state === "refused" ? drawRefusal(head) : nothing}
       <div class="dj-run" ?data-late=${this.isLate}>
-        <section class="dj-card dj-main" aria-label=${this.tab === "log" ? "Log" : "Notebook"}>
+        <section class="card dj-main" aria-label=${this.tab === "log" ? "Log" : "Notebook"}>
           ${this.drawMain()}
         </section>
         <div class="dj-side">
@@ -286,7 +286,7 @@ export class RunConsole extends Drawn implements Reader {
 
   private drawOutputs(): TemplateResult | typeof nothing {
     if (this.tab !== "log" || !this.run.outputs.length) return nothing;
-    return html`<section class="dj-card" aria-label="Outputs">
+    return html`<section class="card" aria-label="Outputs">
       <h2>Outputs</h2>
       ${this.outputs.element}
     </section>`;

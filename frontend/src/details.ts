@@ -14,16 +14,16 @@ export function drawDetails(
   const ended =
     config.ended ??
     (run.end && run.started && run.end.elapsed !== null ? run.started + run.end.elapsed : null);
-  return html`<details class="dj-card dj-details" ?open=${isOpen} @toggle=${onToggle}>
+  return html`<details class="card dj-details" ?open=${isOpen} @toggle=${onToggle}>
     <summary><h2>Details</h2></summary>
     <dl>
       <dt>Run</dt><dd><code>${config.run}</code></dd>
-      <dt>Version</dt><dd><code>${config.version.slice(0, 10)}</code> <span class="dj-quiet">${config.entry}</span></dd>
-      <dt>Started by</dt><dd>${config.user ?? "–"} <span class="dj-quiet">${config.trigger}</span></dd>
+      <dt>Version</dt><dd><code>${config.version.slice(0, 10)}</code> <span class="quiet">${config.entry}</span></dd>
+      <dt>Started by</dt><dd>${config.user ?? "–"} <span class="quiet">${config.trigger}</span></dd>
       <dt>Asked for</dt><dd>${time(config.created)}</dd>
       ${run.started ? html`<dt>Began</dt><dd>${time(run.started)}</dd>` : nothing}
       ${ended ? html`<dt>Ended</dt><dd>${time(ended)}</dd>` : nothing}
-      <dt>Engine</dt><dd>${config.engine || "–"} <span class="dj-quiet">isolation ${config.isolation || "–"}</span></dd>
+      <dt>Engine</dt><dd>${config.engine || "–"} <span class="quiet">isolation ${config.isolation || "–"}</span></dd>
       <dt>Also</dt>
       <dd class="dj-also">
         <a href=${config.log}>Log</a> <a href=${config.events}>Events</a>
@@ -45,14 +45,14 @@ function time(seconds: number): TemplateResult {
 
 export function drawArtifacts(run: Run, config: Config) {
   if (!run.artifacts.length) return nothing;
-  return html`<section class="dj-card" aria-label="Artifacts">
+  return html`<section class="card" aria-label="Artifacts">
     <h2>Artifacts</h2>
     <ul class="dj-artifacts">
       ${run.artifacts.map(
         ({ name, size }) =>
           html`<li>
             ${config.artifacts ? html`<a href="${config.artifacts}${encodeURIComponent(name)}/" download>${name}</a>` : name}
-            <span class="dj-quiet">${bytes(size)}</span>
+            <span class="quiet">${bytes(size)}</span>
           </li>`,
       )}
     </ul>

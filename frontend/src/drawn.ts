@@ -9,13 +9,9 @@ export abstract class Drawn extends HTMLElement {
   protected abstract draw(): unknown;
   protected afterDraw?(): void;
 
-  // The first time at once, so that nothing flashes. Hidden pages have no frames: they draw later.
+  // Hidden pages have no frames: they draw later.
   redraw(): void {
-    if (this.isDue || !this.isConnected) return;
-    if (!this.isDrawn) {
-      this.drawNow();
-      return;
-    }
+    if (this.isDue || !this.isDrawn) return;
     this.isDue = true;
     requestAnimationFrame(() => {
       this.isDue = false;
@@ -23,7 +19,8 @@ export abstract class Drawn extends HTMLElement {
     });
   }
 
-  private drawNow(): void {
+  // The first time at once, so that nothing flashes.
+  protected drawNow(): void {
     this.isDrawn = true;
     render(this.draw(), this, { renderBefore: null });
     this.afterDraw?.();

@@ -147,7 +147,7 @@ export class OutputFigure implements Sleeper {
     render(
       html`${
         frame?.isCut
-          ? html`<button class="dj-link" aria-expanded=${this.isExpanded} @click=${expand}>
+          ? html`<button class="link" aria-expanded=${this.isExpanded} @click=${expand}>
               ${this.isExpanded ? "Fold" : "Expand"}
             </button>`
           : nothing
@@ -157,8 +157,8 @@ export class OutputFigure implements Sleeper {
   }
 
   private offer(run: () => void): TemplateResult {
-    return html`<button class="dj-link" @click=${run}>Run its scripts</button>
-      <span class="dj-quiet">They could send away what this output shows.</span>`;
+    return html`<button class="link" @click=${run}>Run its scripts</button>
+      <span class="quiet">They could send away what this output shows.</span>`;
   }
 
   private drawImage(part: Part): void {

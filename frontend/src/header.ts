@@ -25,13 +25,13 @@ export function drawHead(head: Head): TemplateResult {
   return html`<header class="dj-head">
     <div class="dj-title">
       <h1>${config.file.url ? html`<a href=${config.file.url}>${config.file.name}</a>` : config.file.name}</h1>
-      <span class="pill ${run.state}" data-state=${run.state}>${stateWord(run.state)}</span>
+      <span class="pill" data-state=${run.state}>${stateWord(run.state)}</span>
       <p class="dj-sentence">${sentence(run, config, now)}${drawPlace(run)}</p>
       <div class="dj-acts">
         <span class="dj-link-state" data-link=${link.state}>${linkWord(link, clock)}</span>
         ${
           link.state === "waiting" || link.state === "offline"
-            ? html`<button class="dj-link" @click=${head.onRetry}>Retry now</button>`
+            ? html`<button class="link" @click=${head.onRetry}>Retry now</button>`
             : nothing
         }
         ${drawButtons(head)}
@@ -50,7 +50,7 @@ function drawButtons({ cancel, config, run, onCancel }: Head) {
     if (cancel === "no") return nothing;
     const words = { ask: "Cancel", asked: "Cancelling…", force: "Force stop" };
     return html`<button
-      class="dj-button"
+      class="button"
       ?disabled=${cancel === "asked"}
       data-kind=${cancel}
       @click=${onCancel}
@@ -58,13 +58,13 @@ function drawButtons({ cancel, config, run, onCancel }: Head) {
       ${words[cancel]}
     </button>`;
   }
-  return html`${config.edit ? html`<a class="dj-button" href=${config.edit}>Edit and run</a>` : nothing}
+  return html`${config.edit ? html`<a class="button" href=${config.edit}>Edit and run</a>` : nothing}
     ${
       config.again
         ? html`<form method="post" action=${config.again}>
             <input type="hidden" name="csrfmiddlewaretoken" value=${config.csrf} />
             <input type="hidden" name="key" value=${again(config)} />
-            <button class="dj-button dj-primary">Run again</button>
+            <button class="button primary">Run again</button>
           </form>`
         : nothing
     }`;
@@ -113,9 +113,9 @@ function drawError(error: Failure): TemplateResult {
   const place = placeOf(error.cell, error.line);
   const traceback = error.traceback ?? [];
   const line = html`<strong>${error.ename}</strong>${error.evalue ? `: ${error.evalue}` : ""}
-    ${place ? html`<span class="dj-quiet">${place}</span>` : nothing}`;
+    ${place ? html`<span class="quiet">${place}</span>` : nothing}`;
   const inLog = error.logLine
-    ? html`<a class="dj-link" href="#L${error.logLine}">In the log</a>`
+    ? html`<a class="link" href="#L${error.logLine}">In the log</a>`
     : nothing;
   if (!traceback.length) return html`<p class="dj-failure">${line}</p>${inLog}`;
   return html`<details class="dj-failure">
@@ -147,10 +147,10 @@ export function drawRefusal({ link, config }: Head) {
     <p>${refusalWords(refusal)}</p>
     ${
       refusal.code === "not_authenticated"
-        ? html`<a class="dj-button" href="${config.login}?next=${next}">Sign in</a>`
+        ? html`<a class="button" href="${config.login}?next=${next}">Sign in</a>`
         : refusal.code === "gap"
-          ? html`<a class="dj-button" href=${config.log}>The whole log</a>`
-          : html`<a class="dj-button" href=${config.catalogue}>All files</a>`
+          ? html`<a class="button" href=${config.log}>The whole log</a>`
+          : html`<a class="button" href=${config.catalogue}>All files</a>`
     }
   </div>`;
 }

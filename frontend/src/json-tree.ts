@@ -174,13 +174,13 @@ function drawValue(value: unknown, isOpen: boolean): TemplateResult {
   const [left, right] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
   if (!size) return html`<span>${left}${right}</span>`;
   const inside = isOpen ? "" : preview(value);
-  return html`<span>${left}${inside}${right}</span> <span class="dj-quiet">${number(size)}</span>`;
+  return html`<span>${left}${inside}${right}</span> <span class="quiet">${number(size)}</span>`;
 }
 
 const drawString = (value: string, isOpen: boolean) =>
   value.length > LONG && !isOpen
     ? html`<span class="dj-str">${JSON.stringify(value.slice(0, LONG))}</span>
-        <span class="dj-quiet">… ${number(value.length)} characters</span>`
+        <span class="quiet">… ${number(value.length)} characters</span>`
     : html`<span class="dj-str">${JSON.stringify(value)}</span>`;
 
 // All of it fits into its preview.

@@ -48,7 +48,7 @@ export class DjsciJson extends Drawn {
   connectedCallback(): void {
     const script = this.querySelector('script[type="application/json"]');
     if (this.value === undefined && script) this.text = script.textContent ?? "null";
-    this.redraw();
+    this.drawNow();
   }
 
   protected draw(): TemplateResult | typeof nothing {
@@ -61,9 +61,9 @@ export class DjsciJson extends Drawn {
 
   private offer({ ref, size }: Reference): TemplateResult {
     return html`<div class="dj-tools">
-      <span class="dj-quiet">${bytes(size)}${this.isMissing ? ", it could not be read" : ""}</span>
-      <a class="dj-link" href=${ref} download="${this.name}.json">Download</a>
-      <button class="dj-link" @click=${() => this.fetch(ref)}>Show anyway</button>
+      <span class="quiet">${bytes(size)}${this.isMissing ? ", it could not be read" : ""}</span>
+      <a class="link" href=${ref} download="${this.name}.json">Download</a>
+      <button class="link" @click=${() => this.fetch(ref)}>Show anyway</button>
     </div>`;
   }
 
@@ -110,17 +110,17 @@ export class DjsciJson extends Drawn {
     const { table, name } = this;
     const json = () => (typeof this.value === "string" ? this.value : stringify(this.value));
     const save = () => download(`${name}.json`, stringify(this.value), "application/json");
-    return html`<button class="dj-link" @click=${(event: Event) => copyWith(event, json())}>Copy</button>
+    return html`<button class="link" @click=${(event: Event) => copyWith(event, json())}>Copy</button>
       ${
         table && this.view === "table"
-          ? html`<button class="dj-link" @click=${(event: Event) => copyWith(event, toCsv(table))}>Copy CSV</button>
-              <button class="dj-link" @click=${() => download(`${name}.csv`, toCsv(table), "text/csv")}>CSV</button>`
+          ? html`<button class="link" @click=${(event: Event) => copyWith(event, toCsv(table))}>Copy CSV</button>
+              <button class="link" @click=${() => download(`${name}.csv`, toCsv(table), "text/csv")}>CSV</button>`
           : nothing
       }
       ${
         this.href
-          ? html`<a class="dj-link" href=${this.href} download="${name}.json">JSON</a>`
-          : html`<button class="dj-link" @click=${save}>JSON</button>`
+          ? html`<a class="link" href=${this.href} download="${name}.json">JSON</a>`
+          : html`<button class="link" @click=${save}>JSON</button>`
       }`;
   }
 }

@@ -108,7 +108,7 @@ export class LogPanel {
       this.filter();
     };
     return html`<div class="dj-toolbar" role="group" aria-label="Log">
-      <span class="dj-quiet dj-count">${log.lines ? count(log.lines, "line") : nothing}</span>
+      <span class="quiet dj-count">${log.lines ? count(log.lines, "line") : nothing}</span>
       <input class="dj-find" type="search" placeholder="Filter" aria-label="Filter lines" autocomplete="off" spellcheck="false" .value=${this.text} @input=${onText} />
       <select class="dj-pick" aria-label="Streams" @change=${onStream}>
         <option value="all">all</option>

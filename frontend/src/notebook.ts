@@ -151,5 +151,5 @@ export class NotebookView {
 const drawError = ({ error }: Run): TemplateResult =>
   html`<p class="dj-failure">
     <strong>${error?.ename}</strong>: ${error?.evalue}
-    <span class="dj-quiet">${placeOf(null, error?.line ?? null)}</span>
+    <span class="quiet">${placeOf(null, error?.line ?? null)}</span>
   </p>`;

@@ -24,7 +24,7 @@ export class OutputList {
 
   constructor(private options: FigureOptions) {
     this.element.className = "dj-outputs";
-    this.more.className = "dj-link";
+    this.more.className = "link";
     this.more.onclick = () => {
       this.shown += PAGE;
       this.draw(this.all);

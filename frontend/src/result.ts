@@ -17,11 +17,11 @@ export function drawResult(run: Run, config: Config): TemplateResult | typeof no
       return html`<djsci-json .value=${result.value ?? null} .name=${name} .href=${config.pruned ? null : address}></djsci-json>`;
     if (chunks)
       return html`<djsci-json .value=${chunks} .length=${chunks.length} .name=${name}></djsci-json>`;
-    return html`<p class="dj-quiet">It comes when the run ends.</p>`;
+    return html`<p class="quiet">It comes when the run ends.</p>`;
   };
   if (!result && !chunks && isFinal(state)) return nothing;
-  return html`<section class="dj-card dj-result" aria-label="Result">
-    <h2>Result${chunks && !result ? html` <span class="dj-quiet">${count(chunks.length, "item")} so far</span>` : nothing}</h2>
+  return html`<section class="card dj-result" aria-label="Result">
+    <h2>Result${chunks && !result ? html` <span class="quiet">${count(chunks.length, "item")} so far</span>` : nothing}</h2>
     ${body()}
   </section>`;
 }

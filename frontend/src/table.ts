@@ -78,7 +78,7 @@ export function drawTable(table: Table, shown: number, showMore: () => void): Te
     </div>
     ${
       rows.length < table.length
-        ? html`<button class="dj-link" @click=${showMore}>
+        ? html`<button class="link" @click=${showMore}>
             Show ${number(Math.min(PAGE, table.length - rows.length))} more of ${count(table.length, "row")}
           </button>`
         : nothing
@@ -86,7 +86,7 @@ export function drawTable(table: Table, shown: number, showMore: () => void): Te
 }
 
 const drawCell = (value: unknown) =>
-  value === null ? html`<span class="dj-quiet">null</span>` : asText(value).slice(0, 500);
+  value === null ? html`<span class="quiet">null</span>` : asText(value).slice(0, 500);
 
 const quoted = (text: string) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
