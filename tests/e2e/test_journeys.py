@@ -203,7 +203,7 @@ def test_all_of_it_works_without_a_script(open_as: Any, daphne: Place) -> None:
     assert "hello Ada" in page.locator("pre").first.inner_text()
     assert '"count": 2' in page.locator("main").inner_text()
     page.get_by_role("link", name="Whole log").click()
-    assert page.locator("body").inner_text() == "hello Ada"
+    assert page.locator("body").inner_text().strip() == "hello Ada"
     run = daphne.start("stubborn", {"seconds": 4})
     console.watch(page, run)
     page.get_by_role("button", name="Cancel").click()
