@@ -33,8 +33,18 @@ def wait_for_line(page: Any, text: str, *, seconds: float = 30) -> None:
 
 def printed(page: Any) -> list[str]:
     """The lines of the log, as a reader would select them."""
+    return _lines(page, "pre")
+
+
+def shown(page: Any) -> list[str]:
+    """Those lines that the filter lets through."""
+    return _lines(page, ".dj-lines:not([hidden]) pre")
+
+
+def _lines(page: Any, blocks: str) -> list[str]:
     text: str = page.get_by_role("log").evaluate(
-        "log => [...log.querySelectorAll('pre')].map((block) => block.textContent).join('')"
+        "(log, blocks) => [...log.querySelectorAll(blocks)].map((one) => one.textContent).join('')",
+        blocks,
     )
     return text.removesuffix("\n").split("\n") if text else []
 

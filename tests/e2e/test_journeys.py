@@ -234,9 +234,10 @@ def test_the_keyboard_alone_does_it(open_as: Any, daphne: Place) -> None:
                 " return [at.getAttribute('aria-label') ?? at.name ?? at.textContent,"
                 " style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1]; }"
             )
-            if outline and name in ((said or "").strip(), page.evaluate(
-                "document.activeElement.textContent.trim()"
-            )):
+            if outline and name in (
+                (said or "").strip(),
+                page.evaluate("document.activeElement.textContent.trim()"),
+            ):
                 return
         raise AssertionError(f"no focus came to {name}")
 
