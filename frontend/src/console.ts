@@ -210,10 +210,9 @@ export class RunConsole extends Drawn implements Reader {
     if (isOpen !== this.isDetailsOpen()) this.detailsOpen = isOpen;
   };
 
-  // Folded while outputs come, so that they push nothing large down the page.
+  // Folded while the run goes on, so that what comes above pushes nothing large down the page.
   private isDetailsOpen(): boolean {
-    const isEmpty = !this.run.outputs.length && !this.run.result && !this.run.chunks;
-    return this.detailsOpen ?? (isEmpty || this.link.state === "ended");
+    return this.detailsOpen ?? this.link.state === "ended";
   }
 
   // ------------------------------------------------------------------ drawing
