@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 
 from djsci import versions
@@ -14,6 +13,7 @@ from djsci.core.sources import Source
 from djsci.models import Version
 
 from .highlight import highlighted
+from .prose import prose
 from .source_view import visible
 
 MOST_CELLS = 500  # drawn with their source; of later ones only the place is told
@@ -70,7 +70,7 @@ def _drawn(source: Source, prose: list[tuple[int, str]]) -> list[Cell]:
 
 def _markup(text: str, kind: str, language: str) -> SafeString:
     if kind == "markdown":
-        return mark_safe(f'<div class="dj-prose">{escape(visible(clean(text)))}</div>')  # noqa: S308 - escaped
+        return prose(clean(text))
     name = "python" if language.startswith(("python", "ipython")) else language
     return mark_safe(f'<pre class="dj-code">{highlighted(visible(text), name)}</pre>')  # noqa: S308 - escaped
 

@@ -36,10 +36,15 @@ def context(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
         "key": secrets.token_urlsafe(16),
         "sentence": sentence(run, now=timezone.now(), ahead=ahead),
         "error": config["error"],
+        "traceback": _traceback(config["error"]),
         "parameters": _pretty(run.parameters) if run.parameters else "",
         "result": _result(run),
         "tail": "" if run.pruned else printed.tail(run.pk, most=MOST_TAIL),
     }
+
+
+def _traceback(error: dict[str, Any] | None) -> str:
+    return printed.plain("\n".join(error["traceback"] or ())) if error else ""
 
 
 def _result(run: Run) -> str:

@@ -25,7 +25,9 @@ def file_source(request: HttpRequest, caller: Caller, name_id: str) -> HttpRespo
     """The entry cell by cell, or the companion that `part` names."""
     file = file_tabs.read(caller, name_id)
     asked = request.GET.get("version", "")
-    version = find(file, asked) if asked else uploads.current_version(file)
+    version, problem = (find(file, asked), None) if asked else file_tabs.present(file)
+    if version is None:
+        return file_tabs.render_tab(request, caller, file, "source", {"problem": problem})
     part = request.GET.get("part") or version.entry
     if part not in version.files:
         raise NotFound

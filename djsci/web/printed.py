@@ -16,6 +16,11 @@ _LONGEST = 4096  # characters of a sequence that may still be unfinished
 _TAIL_ROWS = 4
 
 
+def plain(text: str) -> str:
+    """The text without what would colour it, move a cursor or set a title."""
+    return _SEQUENCE.sub("", text).replace("\x1b", "")
+
+
 class Printer:
     """Events in, text out; lines of our own begin at the beginning of a line."""
 
@@ -49,7 +54,7 @@ class Printer:
     def _own_lines(self, event: dict[str, Any]) -> str:
         said = _said(event, with_traceback=self._with_traceback)
         if said and self._is_stripped:
-            said = _SEQUENCE.sub("", said).replace("\x1b", "")
+            said = plain(said)
         return f"{'' if self._is_at_start else chr(10)}{said}\n" if said else ""
 
 

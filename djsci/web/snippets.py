@@ -55,7 +55,7 @@ def of_file(origin: str, root: str, file_id: str, schema: Mapping[str, Any]) -> 
 
 def _json(value: Mapping[str, Any], indent: str = "") -> str:
     """JSON, on one line where that is short."""
-    return _lines(value, indent, _as_json)
+    return _lines(value, indent, "  ", _as_json)
 
 
 def _as_json(value: Any) -> str:
@@ -66,17 +66,18 @@ def _as_json(value: Any) -> str:
 
 def _literal(value: Mapping[str, Any], indent: str = "") -> str:
     """As Python writes it."""
-    return _lines(value, indent, repr)
+    return _lines(value, indent, "    ", repr)
 
 
-def _lines(value: Mapping[str, Any], indent: str, write: Callable[[Any], str]) -> str:
+def _lines(value: Mapping[str, Any], indent: str, step: str, write: Callable[[Any], str]) -> str:
+    """A member a line, where one line would be long."""
     text = write(value)
     if len(text) <= LONGEST:
         return text
     members = (
-        f"{indent}  {write(key)}: {_lines(each, f'{indent}  ', write)},"
+        f"{indent}{step}{write(key)}: {_lines(each, indent + step, step, write)},"
         if isinstance(each, dict)
-        else f"{indent}  {write(key)}: {write(each)},"
+        else f"{indent}{step}{write(key)}: {write(each)},"
         for key, each in value.items()
     )
     inside = "\n".join(members).removesuffix(",")

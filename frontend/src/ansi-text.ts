@@ -5,12 +5,12 @@ import { Terminal } from "./terminal.ts";
 
 export class AnsiText {
   readonly element = document.createElement("div");
-  private terminal = new Terminal();
-  private blocks: Blocks;
+  #terminal = new Terminal();
+  #blocks: Blocks;
 
   constructor() {
-    const { terminal } = this;
-    this.blocks = new Blocks({
+    const terminal = this.#terminal;
+    this.#blocks = new Blocks({
       get first() {
         return terminal.first;
       },
@@ -20,17 +20,17 @@ export class AnsiText {
       at: (row) => terminal.line(row),
     });
     this.element.className = "dj-text";
-    this.element.append(this.blocks.root);
+    this.element.append(this.#blocks.root);
   }
 
   write(stream: "stdout" | "stderr", text: string, t: number): void {
-    this.terminal.write(stream, text, t);
+    this.#terminal.write(stream, text, t);
   }
 
   draw(): void {
-    for (const row of this.terminal.changed) this.blocks.touch(row);
-    this.terminal.changed.clear();
-    this.blocks.draw(Number.POSITIVE_INFINITY);
+    for (const row of this.#terminal.changed) this.#blocks.touch(row);
+    this.#terminal.changed.clear();
+    this.#blocks.draw(Number.POSITIVE_INFINITY);
   }
 }
 

@@ -57,9 +57,9 @@ export class Reader {
         continue;
       }
       TEXT.lastIndex = at;
-      const plain = TEXT.exec(text)?.[0];
-      if (plain) {
-        at += plain.length;
+      if (TEXT.test(text)) {
+        const plain = text.slice(at, TEXT.lastIndex);
+        at = TEXT.lastIndex;
         if (at === text.length && HALF.test(plain)) {
           this.#rest = plain.slice(-1);
           if (plain.length > 1) yield { kind: "text", text: plain.slice(0, -1) };
@@ -70,8 +70,8 @@ export class Reader {
       }
       if (text[at] !== "\x1b") {
         CODE.lastIndex = at;
-        const character = text.charAt(at++);
-        yield { kind: CODE.exec(text) ? "code" : "control", text: character };
+        const kind = CODE.test(text) ? "code" : "control";
+        yield { kind, text: text.charAt(at++) };
         continue;
       }
       const shape = text[at + 1] === "[" ? CSI : OTHER;

@@ -1,20 +1,10 @@
 // Lines as the page's own text: blocks of 250, redrawn in place, never an element per line.
 
-import { classes, hex, PLAIN, RGB, type Style } from "./ansi";
+import { hex, RGB } from "./ansi";
 import type { Line } from "./lines";
+import { type Kid, numbers, type Part, parts } from "./parts";
 
 export const BLOCK = 250;
-export const DRAWN = 20_000;
-
-/** Text, or an element: a styled run, a stretch of one kind, the button of a line that is cut. */
-type Kid = string | Part;
-interface Part {
-  name: string;
-  style?: Style;
-  more?: number;
-  line?: number;
-  kids: Kid[];
-}
 
 /** The lines of one view in their order: `at(i)` for `first <= i < end`. */
 export interface Rows {
@@ -115,56 +105,18 @@ export class Blocks {
       this.#blocks.set(k, block);
       this.root.append(block);
     }
-    const kids: Kid[] = [];
-    const numbers: string[] = [];
-    let stretch: Kid[] = kids;
-    let kind = "stdout";
+    const lines: Line[] = [];
     for (let i = from; i < to; i++) {
       const line = this.rows.at(i);
-      if (!line) continue;
-      const number = String(line.number + 1).padStart(4);
-      numbers.push(this.isTimed ? `${clock(line.t)} ${number}` : number);
-      if (line.kind !== kind) {
-        kind = line.kind;
-        stretch = kids;
-        if (kind !== "stdout") {
-          stretch = [];
-          kids.push({ name: `dj-part dj-${kind}`, kids: stretch });
-        }
-      }
-      this.#add(stretch, line);
+      if (line) lines.push(line);
     }
-    patch(block, kids);
+    const beside = numbers(lines, this.isTimed);
+    patch(block, parts(lines, this.whole));
     block.dataset.first = String(from);
-    block.dataset.head = numbers[0] ?? "";
-    block.dataset.n = numbers.join("\n");
-    block.style.setProperty("--n", String(numbers.length));
+    block.dataset.head = beside[0] ?? "";
+    block.dataset.n = beside.join("\n");
+    block.style.setProperty("--n", String(lines.length));
   }
-
-  #add(kids: Kid[], line: Line): void {
-    const isCut = line.text.length > DRAWN && !this.whole.has(line.number);
-    const text = isCut ? line.text.slice(0, DRAWN) : line.text;
-    let at = 0;
-    for (const { from, to, style } of line.runs) {
-      if (from >= text.length) break;
-      addText(kids, text.slice(at, from));
-      addText(kids, text.slice(from, to), style);
-      at = to;
-    }
-    addText(kids, text.slice(at));
-    if (isCut) {
-      kids.push({ name: "dj-more", more: line.text.length - DRAWN, line: line.number, kids: [] });
-    }
-    addText(kids, "\n");
-  }
-}
-
-function addText(kids: Kid[], text: string, style = PLAIN): void {
-  const last = kids.length - 1;
-  if (!text) return;
-  if (style !== PLAIN) kids.push({ name: classes(style), style, kids: [text] });
-  else if (typeof kids[last] === "string") kids[last] += text;
-  else kids.push(text);
 }
 
 /**
@@ -222,12 +174,4 @@ function dress(node: HTMLElement, { style, more, line }: Part): void {
   node.dataset.line = String(line);
   node.dataset.label = label;
   node.setAttribute("aria-label", label);
-}
-
-/** A time of day, to the millisecond, where the reader is. */
-function clock(t: number): string {
-  const at = new Date(t * 1000);
-  const two = (value: number): string => String(value).padStart(2, "0");
-  const seconds = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
-  return `${seconds}.${String(at.getMilliseconds()).padStart(3, "0")}`;
 }

@@ -25,16 +25,16 @@ export class Connection {
   head = 0;
   heard = 0; // when anything last came
   retryAt = 0;
-  private socket: Socket | null = null;
-  private farewell: Refusal | null = null;
-  private failures = 0;
-  private refusals = 0;
-  private hasCome = false; // events or a head came over this socket
-  private gapAt = -1;
-  private cancels = 0;
-  private lastAttempt = Number.NEGATIVE_INFINITY;
-  private timers = new Map<string, number>();
-  private work = new AbortController();
+  #socket: Socket | null = null;
+  #farewell: Refusal | null = null;
+  #failures = 0;
+  #refusals = 0;
+  #hasCome = false; // events or a head came over this socket
+  #gapAt = -1;
+  #cancels = 0;
+  #lastAttempt = Number.NEGATIVE_INFINITY;
+  #timers = new Map<string, number>();
+  #work = new AbortController();
 
   constructor(
     private target: Target,
@@ -52,26 +52,26 @@ export class Connection {
   }
 
   connect(): void {
-    if (this.isOver || this.socket) return;
-    this.stop();
+    if (this.isOver || this.#socket) return;
+    this.#stop();
     const { call, socket } = this.target;
     const path = call ? call.path : socket && `${socket}?after=${this.reader.last}`;
     if (!path) {
-      this.poll();
+      this.#poll();
       return;
     }
-    this.enter("connecting");
-    this.hasCome = false;
-    this.farewell = null;
-    this.lastAttempt = this.world.now();
-    this.after("connect", CONNECT, () => this.probe());
+    this.#enter("connecting");
+    this.#hasCome = false;
+    this.#farewell = null;
+    this.#lastAttempt = this.world.now();
+    this.#after("connect", CONNECT, () => this.#probe());
     try {
-      this.socket = this.world.open(path, {
-        frame: (frame) => this.onFrame(frame),
-        closed: (code) => this.onClosed(code),
+      this.#socket = this.world.open(path, {
+        frame: (frame) => this.#onFrame(frame),
+        closed: (code) => this.#onClosed(code),
       });
     } catch {
-      this.probe();
+      this.#probe();
     }
   }
 
@@ -82,148 +82,148 @@ export class Connection {
   // The page goes into the browser's cache, or is closed.
   suspend(): void {
     if (this.isOver) return;
-    this.stop();
-    this.enter("idle");
+    this.#stop();
+    this.#enter("idle");
   }
 
   cancel(force: boolean): boolean {
-    if (this.state !== "live" || !this.socket) return false;
-    this.cancels++;
-    this.socket.send({ type: "cancel", force });
+    if (this.state !== "live" || !this.#socket) return false;
+    this.#cancels++;
+    this.#socket.send({ type: "cancel", force });
     return true;
   }
 
-  private onFrame(frame: Frame): void {
-    this.listen();
-    this.forget("farewell");
+  #onFrame(frame: Frame): void {
+    this.#listen();
+    this.#forget("farewell");
     switch (frame.type) {
       case "hello":
-        this.onHello(frame);
+        this.#onHello(frame);
         return;
       case "started":
         this.target = this.reader.onStarted(String(frame.run));
         return;
       case "events":
-        this.onEvents(frame.events as RunEvent[]);
+        this.#onEvents(frame.events as RunEvent[]);
         return;
       case "head":
-        this.came();
+        this.#came();
         this.head = Math.max(this.head, Number(frame.seq));
         this.reader.onChange();
         return;
       case "next":
-        this.stop();
-        if (this.reader.isOver) this.finish();
-        else if (this.hasCome) this.connect();
-        else this.wait();
+        this.#stop();
+        if (this.reader.isOver) this.#finish();
+        else if (this.#hasCome) this.connect();
+        else this.#wait();
         return;
       case "error":
-        this.onError(frame);
+        this.#onError(frame);
         return;
     }
   }
 
-  private onHello(frame: Frame): void {
-    this.forget("connect");
-    this.refusals = 0;
+  #onHello(frame: Frame): void {
+    this.#forget("connect");
+    this.#refusals = 0;
     this.head = Math.max(this.head, Number(frame.head) || 0);
     if (Number(frame.heartbeat) > 0) this.target.heartbeat = Number(frame.heartbeat);
-    this.enter("live");
-    this.listen();
-    if (this.target.call) this.socket?.send(this.target.call.start());
+    this.#enter("live");
+    this.#listen();
+    if (this.target.call) this.#socket?.send(this.target.call.start());
   }
 
-  private onEvents(events: RunEvent[]): void {
-    this.came();
-    this.take(events);
+  #onEvents(events: RunEvent[]): void {
+    this.#came();
+    this.#take(events);
     if (this.reader.isOver && this.state === "live")
-      this.after("end", AFTER_END, () => this.finish());
+      this.#after("end", AFTER_END, () => this.#finish());
   }
 
-  private take(events: RunEvent[]): void {
+  #take(events: RunEvent[]): void {
     const isWhole = this.reader.apply(events);
     this.head = Math.max(this.head, this.reader.last);
     this.reader.onChange();
     if (isWhole) return;
-    if (this.gapAt === this.reader.last) {
-      this.refuse("gap");
+    if (this.#gapAt === this.reader.last) {
+      this.#refuse("gap");
       return;
     }
-    this.gapAt = this.reader.last;
-    this.stop();
-    this.wait();
+    this.#gapAt = this.reader.last;
+    this.#stop();
+    this.#wait();
   }
 
-  private onError(frame: Frame): void {
+  #onError(frame: Frame): void {
     const refusal = {
       code: String(frame.code),
       title: String(frame.title ?? ""),
       detail: String(frame.detail ?? ""),
       errors: (frame.errors as Refusal["errors"] | undefined) ?? [],
     };
-    if (this.cancels > 0 && ["forbidden", "conflict", "not_found"].includes(refusal.code)) {
-      this.cancels--;
+    if (this.#cancels > 0 && ["forbidden", "conflict", "not_found"].includes(refusal.code)) {
+      this.#cancels--;
       this.reader.onRefusedCommand(refusal);
       return;
     }
-    this.farewell = refusal;
+    this.#farewell = refusal;
     // Some servers never deliver the close that follows.
-    this.after("farewell", AFTER_ERROR, () => this.onClosed(closeCode(refusal.code)));
+    this.#after("farewell", AFTER_ERROR, () => this.#onClosed(closeCode(refusal.code)));
   }
 
-  private onClosed(code: number): void {
+  #onClosed(code: number): void {
     const wasLive = this.state === "live";
-    this.stop();
+    this.#stop();
     if (this.reader.isOver) {
-      this.finish();
+      this.#finish();
       return;
     }
     const fatal = FATAL[code];
-    if (fatal) this.refuse(fatal, this.farewell);
-    else if (code === 4410) this.wait(this.world.random() * 2_000);
-    else if (code === 4429) this.wait(30_000 + this.pause());
-    else if (wasLive) this.wait();
-    else this.probe();
+    if (fatal) this.#refuse(fatal, this.#farewell);
+    else if (code === 4410) this.#wait(this.world.random() * 2_000);
+    else if (code === 4429) this.#wait(30_000 + this.#pause());
+    else if (wasLive) this.#wait();
+    else this.#probe();
   }
 
   // A refused handshake says nothing of its reason: ask over HTTP.
-  private async probe(): Promise<void> {
-    this.stop();
-    this.enter("probing");
-    const { signal } = this.work;
+  async #probe(): Promise<void> {
+    this.#stop();
+    this.#enter("probing");
+    const { signal } = this.#work;
     const { status, code } = await this.world.probe(this.target.self, signal);
     if (signal.aborted) return;
     const reason = STATUS[status];
     if (reason) {
-      this.refuse(code || reason);
+      this.#refuse(code || reason);
       return;
     }
-    if (status === 200 && ++this.refusals >= 3 && !this.target.call) this.poll();
-    else this.wait();
+    if (status === 200 && ++this.#refusals >= 3 && !this.target.call) this.#poll();
+    else this.#wait();
   }
 
-  private pause(): number {
-    const most = Math.min(LONGEST_PAUSE, 250 * 2 ** this.failures++);
+  #pause(): number {
+    const most = Math.min(LONGEST_PAUSE, 250 * 2 ** this.#failures++);
     return most * (0.5 + this.world.random() / 2);
   }
 
-  private wait(pause?: number): void {
+  #wait(pause?: number): void {
     if (this.isOver) return;
-    this.stop();
-    const time = pause ?? this.pause();
+    this.#stop();
+    const time = pause ?? this.#pause();
     if (!this.world.isOnline()) {
-      this.enter("offline");
+      this.#enter("offline");
       return;
     }
     this.retryAt = this.world.now() + time;
-    this.after("retry", time, () => this.connect());
-    this.enter("waiting");
+    this.#after("retry", time, () => this.connect());
+    this.#enter("waiting");
   }
 
-  private async poll(): Promise<void> {
-    this.stop();
-    this.enter("polling");
-    const { signal } = this.work;
+  async #poll(): Promise<void> {
+    this.#stop();
+    this.#enter("polling");
+    const { signal } = this.#work;
     const isBlocking = !this.target.socket; // under WSGI a waiting request holds a thread
     while (!signal.aborted) {
       const { world, target, reader } = this;
@@ -232,80 +232,80 @@ export class Connection {
       if (signal.aborted) return;
       const reason = STATUS[page.status];
       if (reason) {
-        this.refuse(page.code || reason);
+        this.#refuse(page.code || reason);
         return;
       }
       if (page.status !== 200) {
-        this.wait();
+        this.#wait();
         return;
       }
       this.heard = world.now();
-      this.failures = 0;
-      this.take(page.events);
+      this.#failures = 0;
+      this.#take(page.events);
       if (signal.aborted) return;
       if (reader.isOver) {
-        this.finish();
+        this.#finish();
         return;
       }
-      if (!isBlocking && world.now() - this.lastAttempt >= SOCKET_AGAIN) {
+      if (!isBlocking && world.now() - this.#lastAttempt >= SOCKET_AGAIN) {
         this.connect();
         return;
       }
-      if (isBlocking && !page.events.length) await this.sleep(world.isHidden() ? 5_000 : 1_000);
+      if (isBlocking && !page.events.length) await this.#sleep(world.isHidden() ? 5_000 : 1_000);
     }
   }
 
-  private sleep(time: number): Promise<void> {
-    return new Promise((wake) => this.after("sleep", time, wake));
+  #sleep(time: number): Promise<void> {
+    return new Promise((wake) => this.#after("sleep", time, wake));
   }
 
-  private came(): void {
-    this.hasCome = true;
-    this.failures = 0;
+  #came(): void {
+    this.#hasCome = true;
+    this.#failures = 0;
   }
 
   // Silence: a ping at 1.25 heartbeats, at 2.5 the connection is dead.
-  private listen(): void {
+  #listen(): void {
     this.heard = this.world.now();
     const beat = this.target.heartbeat * 1000;
     if (this.state === "connecting") return;
-    this.after("ping", 1.25 * beat, () => this.socket?.send({ type: "ping" }));
-    this.after("watch", 2.5 * beat, () => this.wait());
+    this.#after("ping", 1.25 * beat, () => this.#socket?.send({ type: "ping" }));
+    this.#after("watch", 2.5 * beat, () => this.#wait());
   }
 
-  private refuse(code: string, said: Refusal | null = null): void {
-    this.stop();
+  #refuse(code: string, said: Refusal | null = null): void {
+    this.#stop();
     this.refusal = said ?? { code, title: "", detail: "", errors: [] };
-    this.enter("refused");
+    this.#enter("refused");
   }
 
-  private finish(): void {
-    this.stop();
-    this.enter("ended");
+  #finish(): void {
+    this.#stop();
+    this.#enter("ended");
   }
 
-  private enter(state: LinkState): void {
+  #enter(state: LinkState): void {
     this.state = state;
     this.reader.onChange();
   }
 
-  private stop(): void {
-    for (const timer of this.timers.values()) this.world.never(timer);
-    this.timers.clear();
-    this.socket?.drop();
-    this.socket = null;
-    this.work.abort();
-    this.work = new AbortController();
+  #stop(): void {
+    for (const timer of this.#timers.values()) this.world.never(timer);
+    this.#timers.clear();
+    this.#socket?.drop();
+    this.#socket = null;
+    this.#work.abort();
+    this.#work = new AbortController();
   }
 
-  private after(name: string, pause: number, work: () => void): void {
-    this.forget(name);
-    this.timers.set(name, this.world.later(work, pause));
+  #after(name: string, pause: number, work: () => void): void {
+    this.#forget(name);
+    this.#timers.set(name, this.world.later(work, pause));
   }
 
-  private forget(name: string): void {
-    const timer = this.timers.get(name);
+  #forget(name: string): void {
+    const timer = this.#timers.get(name);
     if (timer !== undefined) this.world.never(timer);
-    this.timers.delete(name);
+    this.#timers.delete(name);
   }
 }

@@ -26,21 +26,21 @@ export class RunConsole extends Drawn implements Reader {
   config: Config | null = null;
   start: (() => string) | null = null; // the frame that starts the run, where there is none yet
   link!: Connection;
-  private run!: Run;
-  private panel!: LogPanel;
-  private outputs!: OutputList;
-  private options!: FigureOptions;
-  private notebook!: NotebookView;
-  private clock!: ReturnType<typeof serverClock>;
-  private tick = 0;
-  private tab: "log" | "notebook" = "log";
-  private isLate = false;
-  private detailsOpen: boolean | null = null;
-  private cancelAsked: number | null = null;
-  private notice = "";
-  private said = "";
-  private saidAt = Number.NEGATIVE_INFINITY;
-  private page = new AbortController();
+  #run!: Run;
+  #panel!: LogPanel;
+  #outputs!: OutputList;
+  #options!: FigureOptions;
+  #notebook!: NotebookView;
+  #clock!: ReturnType<typeof serverClock>;
+  #tick = 0;
+  #tab: "log" | "notebook" = "log";
+  #isLate = false;
+  #detailsOpen: boolean | null = null;
+  #cancelAsked: number | null = null;
+  #notice = "";
+  #said = "";
+  #saidAt = Number.NEGATIVE_INFINITY;
+  #page = new AbortController();
 
   connectedCallback(): void {
     if (!this.config) this.config = readConfig(this.getAttribute("config"));
@@ -49,42 +49,42 @@ export class RunConsole extends Drawn implements Reader {
       if (!(child instanceof HTMLTemplateElement)) child.remove();
     if (!this.link) this.open();
     this.drawNow();
-    this.listen();
+    this.#listen();
   }
 
   disconnectedCallback(): void {
-    this.page.abort();
-    clearInterval(this.tick);
+    this.#page.abort();
+    clearInterval(this.#tick);
     this.link?.suspend();
-    this.outputs?.close();
-    this.notebook?.close();
+    this.#outputs?.close();
+    this.#notebook?.close();
   }
 
   // Begins to follow, before it is on the page already.
   open(): void {
     const config = this.config as Config;
     this.className = "dj-console";
-    this.clock = serverClock(config.now);
-    this.isLate = config.run !== null && isFinal(config.state);
+    this.#clock = serverClock(config.now);
+    this.#isLate = config.run !== null && isFinal(config.state);
     const redraw = () => this.redraw();
-    this.panel = new LogPanel(redraw, config.log, !this.isLate);
-    this.run = new Run({ state: config.state, started: config.started }, this.panel.log);
-    if (config.state === "cancelling") this.cancelAsked = browser.now();
+    this.#panel = new LogPanel(redraw, config.log, !this.#isLate);
+    this.#run = new Run({ state: config.state, started: config.started }, this.#panel.log);
+    if (config.state === "cancelling") this.#cancelAsked = browser.now();
     const options: FigureOptions = {
       outputs: config.outputs,
       isInteractive: config.interactive,
       ansi: ansiText,
     };
-    this.options = options;
-    this.outputs = new OutputList(options);
-    this.notebook = new NotebookView(this, config, options);
-    this.link = new Connection(this.target(), this, browser);
+    this.#options = options;
+    this.#outputs = new OutputList(options);
+    this.#notebook = new NotebookView(this, config, options);
+    this.link = new Connection(this.#target(), this, browser);
     this.link.head = config.head;
-    if (config.pruned) this.showPruned(config);
+    if (config.pruned) this.#showPruned(config);
     else this.link.connect();
   }
 
-  private target(): Target {
+  #target(): Target {
     const { call, socket, self, events, heartbeat } = this.config as Config;
     const start = this.start;
     return {
@@ -96,12 +96,12 @@ export class RunConsole extends Drawn implements Reader {
     };
   }
 
-  private showPruned({ error, result, elapsed, state, reason, abandoned }: Config): void {
+  #showPruned({ error, result, elapsed, state, reason, abandoned }: Config): void {
     if (error)
-      this.run.error = { type: "error", logLine: 0, ...error, traceback: error.traceback ?? [] };
-    if (result !== null) this.run.result = { type: "result", value: parse(result) };
+      this.#run.error = { type: "error", logLine: 0, ...error, traceback: error.traceback ?? [] };
+    if (result !== null) this.#run.result = { type: "result", value: parse(result) };
     if (isFinal(state))
-      this.run.end = {
+      this.#run.end = {
         type: "end",
         state,
         elapsed,
@@ -111,17 +111,17 @@ export class RunConsole extends Drawn implements Reader {
     this.link.state = "ended";
   }
 
-  private listen(): void {
-    this.page = new AbortController();
-    const { signal } = this.page;
+  #listen(): void {
+    this.#page = new AbortController();
+    const { signal } = this.#page;
     const retry = () => this.link.retry();
     addEventListener("online", retry, { signal });
-    addEventListener("hashchange", () => this.panel.readHash(), { signal });
+    addEventListener("hashchange", () => this.#panel.readHash(), { signal });
     addEventListener("pagehide", () => this.link.suspend(), { signal });
     addEventListener("pageshow", (event) => event.persisted && this.link.connect(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || retry(), { signal });
-    this.tick = window.setInterval(() => {
-      if (!isFinal(this.run.state) || !this.link.isOver) this.redraw();
+    this.#tick = window.setInterval(() => {
+      if (!isFinal(this.#run.state) || !this.link.isOver) this.redraw();
     }, 1000);
     if (this.link.state === "idle") this.link.connect();
   }
@@ -133,27 +133,27 @@ export class RunConsole extends Drawn implements Reader {
   }
 
   get last(): number {
-    return this.run.last;
+    return this.#run.last;
   }
 
   get isOver(): boolean {
-    return this.run.end !== null;
+    return this.#run.end !== null;
   }
 
   apply(events: readonly RunEvent[]): boolean {
-    const isWhole = this.run.apply(events);
+    const isWhole = this.#run.apply(events);
     const newest = events.at(-1);
-    if (newest && !this.isLate && !isFinal(this.run.state) && !this.link.isCatchingUp)
-      this.clock.heard(newest.t);
-    if (this.cancelAsked !== null && this.run.state === "running") this.run.state = "cancelling";
+    if (newest && !this.#isLate && !isFinal(this.#run.state) && !this.link.isCatchingUp)
+      this.#clock.heard(newest.t);
+    if (this.#cancelAsked !== null && this.#run.state === "running") this.#run.state = "cancelling";
     return isWhole;
   }
 
   onStarted(run: string): Target {
     const config = this.config as Config;
     Object.assign(config, runAddresses(config, run));
-    this.options.outputs = config.outputs;
-    this.panel.address = config.log;
+    this.#options.outputs = config.outputs;
+    this.#panel.address = config.log;
     this.start = null;
     this.dispatchEvent(new CustomEvent("djsci-started", { detail: { run, page: config.page } }));
     loadPage(config.page).then((loaded) => {
@@ -162,7 +162,7 @@ export class RunConsole extends Drawn implements Reader {
       this.append(...loaded.templates);
       this.redraw();
     });
-    return this.target();
+    return this.#target();
   }
 
   onChange(): void {
@@ -171,19 +171,19 @@ export class RunConsole extends Drawn implements Reader {
   }
 
   onRefusedCommand({ title, detail }: Refusal): void {
-    this.notice = detail || title;
-    this.cancelAsked = null;
-    if (this.run.state === "cancelling") this.run.state = "running";
+    this.#notice = detail || title;
+    this.#cancelAsked = null;
+    if (this.#run.state === "cancelling") this.#run.state = "running";
     this.redraw();
   }
 
   // ------------------------------------------------------------------ what the reader does
 
-  private cancel = async (): Promise<void> => {
+  #cancel = async (): Promise<void> => {
     const config = this.config as Config;
-    const isForced = this.cancelState() === "force";
-    this.cancelAsked = browser.now();
-    this.run.state = "cancelling";
+    const isForced = this.#cancelState() === "force";
+    this.#cancelAsked = browser.now();
+    this.#run.state = "cancelling";
     this.redraw();
     if (this.link.cancel(isForced)) return;
     const body = new URLSearchParams({ csrfmiddlewaretoken: config.csrf });
@@ -197,61 +197,64 @@ export class RunConsole extends Drawn implements Reader {
       });
   };
 
-  private cancelState(): Head["cancel"] {
+  #cancelState(): Head["cancel"] {
     const { may, grace } = this.config as Config;
     if (!may.cancel || this.link.state === "refused") return "no";
-    if (this.run.state !== "cancelling") return "ask";
-    this.cancelAsked ??= browser.now();
-    return browser.now() - this.cancelAsked >= (grace + 1) * 1000 ? "force" : "asked";
+    if (this.#run.state !== "cancelling") return "ask";
+    this.#cancelAsked ??= browser.now();
+    return browser.now() - this.#cancelAsked >= (grace + 1) * 1000 ? "force" : "asked";
   }
 
-  private onDetails = (event: Event): void => {
+  #onDetails = (event: Event): void => {
     const isOpen = (event.currentTarget as HTMLDetailsElement).open;
-    if (isOpen !== this.isDetailsOpen()) this.detailsOpen = isOpen;
+    if (isOpen !== this.#isDetailsOpen()) this.#detailsOpen = isOpen;
   };
 
   // Folded while the run goes on, so that what comes above pushes nothing large down the page.
-  private isDetailsOpen(): boolean {
-    return this.detailsOpen ?? this.link.state === "ended";
+  #isDetailsOpen(): boolean {
+    return this.#detailsOpen ?? this.link.state === "ended";
   }
 
   // ------------------------------------------------------------------ drawing
 
   protected draw(): TemplateResult | typeof nothing {
-    const { config, run, link } = this;
+    const { config, link } = this;
+    const run = this.#run;
     if (!config) return nothing;
     const head: Head = {
       run,
       config,
       link,
-      now: this.clock.now(),
+      now: this.#clock.now(),
       clock: browser.now(),
-      cancel: this.cancelState(),
-      notice: this.notice,
-      onCancel: this.cancel,
+      cancel: this.#cancelState(),
+      notice: this.#notice,
+      onCancel: this.#cancel,
       onRetry: () => link.retry(),
     };
     return html`${drawHead(head)}
-      <p class="dj-hidden" role="status">${this.announcement()}</p>
+      <p class="dj-hidden" role="status">${this.#announcement()}</p>
       ${link.state === "refused" ? drawRefusal(head) : nothing}
-      <div class="dj-run" ?data-late=${this.isLate}>
-        <section class="card dj-main" aria-label=${this.tab === "log" ? "Log" : "Notebook"}>
-          ${this.drawMain()}
+      <div class="run" ?data-late=${this.#isLate}>
+        <section class="card dj-main" aria-label=${this.#tab === "log" ? "Log" : "Notebook"}>
+          ${this.#drawMain()}
         </section>
-        <div class="dj-side">
-          ${drawResult(run, config)} ${this.drawOutputs()} ${drawArtifacts(run, config)}
-          ${drawDetails(run, config, this.isDetailsOpen(), this.onDetails)}
+        <div class="dj-side stack">
+          ${drawResult(run, config)} ${this.#drawOutputs()} ${drawArtifacts(run, config)}
+          ${drawDetails(run, config, this.#isDetailsOpen(), this.#onDetails)}
         </div>
       </div>`;
   }
 
-  private drawMain(): TemplateResult {
-    const { run, config, tab } = this;
+  #drawMain(): TemplateResult {
+    const { config } = this;
+    const run = this.#run;
+    const tab = this.#tab;
     const hasCells = !!config?.cells?.length || run.cells.size > 1;
     const isLog = tab === "log";
     const choose = (name: typeof tab) => () => {
-      this.tab = name;
-      if (name === "log") this.notebook.close();
+      this.#tab = name;
+      if (name === "log") this.#notebook.close();
       this.redraw();
     };
     const button = (name: typeof tab, words: string) =>
@@ -263,16 +266,16 @@ export class RunConsole extends Drawn implements Reader {
             ? html`<span class="dj-switch" role="group" aria-label="View">${button("log", "Log")}${button("notebook", "Notebook")}</span>`
             : html`<h2>Log</h2>`
         }
-        ${isLog ? this.panel.drawTools(run.end !== null) : nothing}
+        ${isLog ? this.#panel.drawTools(run.end !== null) : nothing}
       </div>
       ${cut ? html`<p class="dj-cut">${cut}</p>` : nothing}
-      <div ?hidden=${!isLog}>${this.panel.element}${this.drawEmpty()}</div>
-      ${isLog ? nothing : this.notebook.element}`;
+      <div ?hidden=${!isLog}>${this.#panel.element}${this.#drawEmpty()}</div>
+      ${isLog ? nothing : this.#notebook.element}`;
   }
 
-  private drawEmpty(): TemplateResult | typeof nothing {
-    if (this.panel.log.lines) return nothing;
-    const isOver = isFinal(this.run.state);
+  #drawEmpty(): TemplateResult | typeof nothing {
+    if (this.#panel.log.lines) return nothing;
+    const isOver = isFinal(this.#run.state);
     const words = this.config?.pruned
       ? "The log of this run is past its retention and was removed."
       : isOver && this.link.state === "ended"
@@ -283,32 +286,47 @@ export class RunConsole extends Drawn implements Reader {
     return html`<p class="dj-empty">${words}</p>`;
   }
 
-  private drawOutputs(): TemplateResult | typeof nothing {
-    if (this.tab !== "log" || !this.run.outputs.length) return nothing;
+  #drawOutputs(): TemplateResult | typeof nothing {
+    if (this.#tab !== "log" || !this.#run.outputs.length) return nothing;
     return html`<section class="card" aria-label="Outputs">
       <h2>Outputs</h2>
-      ${this.outputs.element}
+      ${this.#outputs.element}
     </section>`;
   }
 
   protected override afterDraw(): void {
     if (!this.config) return;
-    if (this.tab === "log") this.outputs.draw(this.run.outputs);
-    else this.notebook.draw(this.run, this.clock.now());
-    this.panel.reveal(this.link.state === "ended");
+    if (this.#tab === "log") this.#outputs.draw(this.#run.outputs);
+    else this.#notebook.draw(this.#run, this.#clock.now());
+    this.#panel.reveal(this.link.state === "ended");
+    this.#drawTitle(this.config);
+  }
+
+  // A page of ours tells in its tab how the run goes.
+  #drawTitle({ file }: Config): void {
+    if (!this.closest("[data-djsci-page]")) return;
+    const { state, progress } = this.#run;
+    const share = isFinal(state) ? null : shareOf(progress);
+    const words = [
+      share === null ? stateWord(state) : `${Math.round(share * 100)} %`,
+      file.name,
+      "djsci",
+    ];
+    const title = words.join(" · ");
+    if (document.title !== title) document.title = title;
   }
 
   // For those who listen: each state, and progress every ten seconds.
-  private announcement(): string {
-    const { run } = this;
+  #announcement(): string {
+    const run = this.#run;
     const share = shareOf(run.progress);
     const now = browser.now();
     const word = run.error ? stateWord(run.state) : `Run ${stateWord(run.state)}`;
     const progress = share === null || isFinal(run.state) ? "" : `, ${Math.round(share * 100)} %`;
-    if (!this.said.startsWith(word) || now - this.saidAt >= SAY_PROGRESS) {
-      this.said = word + progress;
-      this.saidAt = now;
+    if (!this.#said.startsWith(word) || now - this.#saidAt >= SAY_PROGRESS) {
+      this.#said = word + progress;
+      this.#saidAt = now;
     }
-    return this.said;
+    return this.#said;
   }
 }

@@ -3,25 +3,25 @@
 import { render } from "lit/html.js";
 
 export abstract class Drawn extends HTMLElement {
-  private isDue = false;
-  private isDrawn = false;
+  #isDue = false;
+  #isDrawn = false;
 
   protected abstract draw(): unknown;
   protected afterDraw?(): void;
 
   // Hidden pages have no frames: they draw later.
   redraw(): void {
-    if (this.isDue || !this.isDrawn) return;
-    this.isDue = true;
+    if (this.#isDue || !this.#isDrawn) return;
+    this.#isDue = true;
     requestAnimationFrame(() => {
-      this.isDue = false;
+      this.#isDue = false;
       this.drawNow();
     });
   }
 
   // The first time at once, so that nothing flashes.
   protected drawNow(): void {
-    this.isDrawn = true;
+    this.#isDrawn = true;
     render(this.draw(), this, { renderBefore: null });
     this.afterDraw?.();
   }

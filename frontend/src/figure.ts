@@ -19,186 +19,186 @@ const PAUSE = 250; // milliseconds between two updates that are drawn
 export class OutputFigure implements Sleeper {
   readonly element = document.createElement("figure");
   isInSight = false;
-  private body = document.createElement("div");
-  private foot = document.createElement("div");
-  private frame: OutputFrame | null = null;
-  private next: OutputFrame | null = null;
-  private seq = 0;
-  private drawn = Number.NEGATIVE_INFINITY;
-  private timer = 0;
-  private blocked = 0;
-  private isExpanded = false;
-  private isAwake: boolean;
-  private isInteractive: boolean;
+  #body = document.createElement("div");
+  #foot = document.createElement("div");
+  #frame: OutputFrame | null = null;
+  #next: OutputFrame | null = null;
+  #seq = 0;
+  #drawn = Number.NEGATIVE_INFINITY;
+  #timer = 0;
+  #blocked = 0;
+  #isExpanded = false;
+  #isAwake: boolean;
+  #isInteractive: boolean;
 
   constructor(
     private output: Output,
     private options: FigureOptions,
     isEager: boolean,
   ) {
-    this.isAwake = isEager;
-    this.isInteractive = options.isInteractive;
+    this.#isAwake = isEager;
+    this.#isInteractive = options.isInteractive;
     this.element.className = "dj-output";
-    this.body.className = "dj-body";
-    this.foot.className = "dj-foot";
-    this.element.append(this.body, this.foot);
+    this.#body.className = "dj-body";
+    this.#foot.className = "dj-foot";
+    this.element.append(this.#body, this.#foot);
     this.update(output);
   }
 
   update(output: Output): void {
     this.output = output;
-    if (this.seq === output.seq || this.timer) return;
-    const rest = PAUSE - (performance.now() - this.drawn);
-    if (rest <= 0) this.draw();
+    if (this.#seq === output.seq || this.#timer) return;
+    const rest = PAUSE - (performance.now() - this.#drawn);
+    if (rest <= 0) this.#draw();
     else
-      this.timer = window.setTimeout(() => {
-        this.timer = 0;
-        this.draw();
+      this.#timer = window.setTimeout(() => {
+        this.#timer = 0;
+        this.#draw();
       }, rest);
   }
 
   // Comes into sight, or leaves it.
   seen(isInSight: boolean): void {
     this.isInSight = isInSight;
-    if (!isInSight || this.frame || this.next) return;
-    this.isAwake = true;
-    if (best(this.output.data)?.way === "frame") this.draw();
+    if (!isInSight || this.#frame || this.#next) return;
+    this.#isAwake = true;
+    if (best(this.output.data)?.way === "frame") this.#draw();
   }
 
   sleep(): void {
-    if (!this.frame) return;
-    this.body.style.minHeight = `${this.frame.element.offsetHeight}px`;
-    this.frame.close();
-    this.frame = null;
-    this.isAwake = false;
+    if (!this.#frame) return;
+    this.#body.style.minHeight = `${this.#frame.element.offsetHeight}px`;
+    this.#frame.close();
+    this.#frame = null;
+    this.#isAwake = false;
   }
 
   remove(): void {
-    clearTimeout(this.timer);
+    clearTimeout(this.#timer);
     forgetAwake(this);
-    this.frame?.close();
-    this.next?.close();
+    this.#frame?.close();
+    this.#next?.close();
     this.element.remove();
   }
 
-  private draw(): void {
+  #draw(): void {
     const { output } = this;
-    this.drawn = performance.now();
-    this.seq = output.seq;
+    this.#drawn = performance.now();
+    this.#seq = output.seq;
     const part = best(output.data);
     if (part?.way === "frame") {
-      if (this.isAwake) this.load();
-      else this.body.style.minHeight ||= "96px";
+      if (this.#isAwake) this.#load();
+      else this.#body.style.minHeight ||= "96px";
       return;
     }
-    this.frame?.close();
-    this.next?.close();
-    this.frame = this.next = null;
-    if (part?.way === "image") this.drawImage(part);
-    else this.body.replaceChildren(this.still(part));
+    this.#frame?.close();
+    this.#next?.close();
+    this.#frame = this.#next = null;
+    if (part?.way === "image") this.#drawImage(part);
+    else this.#body.replaceChildren(this.#still(part));
   }
 
-  private load(): void {
-    this.next?.close();
-    const level = this.isInteractive ? "?level=interactive" : "";
+  #load(): void {
+    this.#next?.close();
+    const level = this.#isInteractive ? "?level=interactive" : "";
     const made = new OutputFrame(
-      `${this.options.outputs}${this.seq}/frame/${level}`,
-      `Output ${this.seq}`,
+      `${this.options.outputs}${this.#seq}/frame/${level}`,
+      `Output ${this.#seq}`,
       {
-        ready: () => this.swap(made),
+        ready: () => this.#swap(made),
         report: ({ blocked }) => {
-          if (made !== this.frame) return;
-          this.blocked = blocked;
-          this.drawFoot();
+          if (made !== this.#frame) return;
+          this.#blocked = blocked;
+          this.#drawFoot();
         },
       },
     );
-    made.isExpanded = this.isExpanded;
-    this.next = made;
-    made.element.className = this.frame ? "dj-coming" : "";
-    this.body.append(made.element);
+    made.isExpanded = this.#isExpanded;
+    this.#next = made;
+    made.element.className = this.#frame ? "dj-coming" : "";
+    this.#body.append(made.element);
     keepAwake(this);
   }
 
-  private swap(made: OutputFrame): void {
-    if (made !== this.next) return;
-    this.frame?.close();
-    this.next = null;
-    this.frame = made;
+  #swap(made: OutputFrame): void {
+    if (made !== this.#next) return;
+    this.#frame?.close();
+    this.#next = null;
+    this.#frame = made;
     made.element.className = "";
-    for (const other of [...this.body.childNodes]) if (other !== made.element) other.remove();
-    this.body.style.minHeight = "";
-    this.drawFoot();
+    for (const other of [...this.#body.childNodes]) if (other !== made.element) other.remove();
+    this.#body.style.minHeight = "";
+    this.#drawFoot();
   }
 
-  private drawFoot(): void {
-    const { frame } = this;
+  #drawFoot(): void {
+    const frame = this.#frame;
     const run = () => {
-      this.isInteractive = true;
-      this.blocked = 0;
-      this.load();
-      this.drawFoot();
+      this.#isInteractive = true;
+      this.#blocked = 0;
+      this.#load();
+      this.#drawFoot();
     };
     const expand = () => {
-      this.isExpanded = !this.isExpanded;
-      if (frame) frame.isExpanded = this.isExpanded;
-      this.drawFoot();
+      this.#isExpanded = !this.#isExpanded;
+      if (frame) frame.isExpanded = this.#isExpanded;
+      this.#drawFoot();
     };
     render(
       html`${
         frame?.isCut
-          ? html`<button class="link" aria-expanded=${this.isExpanded} @click=${expand}>
-              ${this.isExpanded ? "Fold" : "Expand"}
+          ? html`<button class="link" aria-expanded=${this.#isExpanded} @click=${expand}>
+              ${this.#isExpanded ? "Fold" : "Expand"}
             </button>`
           : nothing
-      }${this.blocked && !this.isInteractive ? this.offer(run) : nothing}`,
-      this.foot,
+      }${this.#blocked && !this.#isInteractive ? this.#offer(run) : nothing}`,
+      this.#foot,
     );
   }
 
-  private offer(run: () => void): TemplateResult {
+  #offer(run: () => void): TemplateResult {
     return html`<button class="link" @click=${run}>Run its scripts</button>
       <span class="quiet">They could send away what this output shows.</span>`;
   }
 
-  private drawImage(part: Part): void {
+  #drawImage(part: Part): void {
     const image = document.createElement("img");
-    image.alt = textOf(this.output.data["text/plain"]) || `Output ${this.seq}`;
-    image.src = imageAddress(part, this.dataOf(part));
+    image.alt = textOf(this.output.data["text/plain"]) || `Output ${this.#seq}`;
+    image.src = imageAddress(part, this.#dataOf(part));
     const { width, height } = sizeOf(this.output.metadata[part.mime]);
     if (width) image.width = width;
     if (height) image.height = height;
-    const { seq } = this;
+    const seq = this.#seq;
     const show = () => {
-      if (seq === this.seq) this.body.replaceChildren(image);
+      if (seq === this.#seq) this.#body.replaceChildren(image);
     };
-    if (this.body.firstChild instanceof HTMLImageElement) image.decode().then(show, show);
+    if (this.#body.firstChild instanceof HTMLImageElement) image.decode().then(show, show);
     else show();
   }
 
   // What needs no loading.
-  private still(part: Part | null): Node {
+  #still(part: Part | null): Node {
     if (!part) return document.createTextNode("This output is empty.");
     const { value } = part;
     if (part.way === "text")
-      return isReference(value) ? this.link(part, value) : this.options.ansi(textOf(value));
+      return isReference(value) ? this.#link(part, value) : this.options.ansi(textOf(value));
     const tree = new DjsciJson();
-    if (isReference(value)) tree.reference = { ref: this.dataOf(part), size: value.size };
+    if (isReference(value)) tree.reference = { ref: this.#dataOf(part), size: value.size };
     else tree.value = value;
-    tree.name = `output-${this.seq}`;
+    tree.name = `output-${this.#seq}`;
     return tree;
   }
 
-  private link(part: Part, { size }: Reference): Node {
+  #link(part: Part, { size }: Reference): Node {
     const link = document.createElement("a");
-    link.href = this.dataOf(part);
+    link.href = this.#dataOf(part);
     link.download = "";
     link.textContent = `Download ${part.mime}, ${bytes(size)}`;
     return link;
   }
 
-  private dataOf({ mime }: Part): string {
-    return `${this.options.outputs}${this.seq}/data/?type=${encodeURIComponent(mime)}`;
+  #dataOf({ mime }: Part): string {
+    return `${this.options.outputs}${this.#seq}/data/?type=${encodeURIComponent(mime)}`;
   }
 }
 

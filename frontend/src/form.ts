@@ -10,35 +10,35 @@ interface FormConfig extends Config {
 }
 
 export class HandlerForm extends HTMLElement {
-  private console: RunConsole | null = null;
+  #console: RunConsole | null = null;
 
   connectedCallback(): void {
-    this.addEventListener("submit", this.onSubmit);
-    addEventListener("pageshow", this.onShow);
+    this.addEventListener("submit", this.#onSubmit);
+    addEventListener("pageshow", this.#onShow);
   }
 
   disconnectedCallback(): void {
-    this.removeEventListener("submit", this.onSubmit);
-    removeEventListener("pageshow", this.onShow);
+    this.removeEventListener("submit", this.#onSubmit);
+    removeEventListener("pageshow", this.#onShow);
   }
 
   // Back from the run's page: the form is to be used again.
-  private onShow = (event: PageTransitionEvent): void => {
-    if (event.persisted) this.busy(false);
+  #onShow = (event: PageTransitionEvent): void => {
+    if (event.persisted) this.#busy(false);
   };
 
-  private onSubmit = (event: Event): void => {
+  #onSubmit = (event: Event): void => {
     const form = event.target as HTMLFormElement;
     const config = readConfig<FormConfig>(this.getAttribute("config"));
     if (!config || !this.contains(form)) return;
-    if (this.console) event.preventDefault(); // a double click is one run
-    if (this.console) return;
+    if (this.#console) event.preventDefault(); // a double click is one run
+    if (this.#console) return;
     if (!config.call || form.querySelector("input[type=file]")) return;
     try {
       const parameters = parametersText(form, config.schema);
       const key = form.querySelector<HTMLInputElement>("input[name=key]")?.value ?? "";
       event.preventDefault();
-      this.send(
+      this.#send(
         form,
         config,
         `{"type":"start","parameters":${parameters},"key":${JSON.stringify(key)}}`,
@@ -48,23 +48,23 @@ export class HandlerForm extends HTMLElement {
     }
   };
 
-  private send(form: HTMLFormElement, config: FormConfig, frame: string): void {
-    this.busy(true);
-    this.clear();
+  #send(form: HTMLFormElement, config: FormConfig, frame: string): void {
+    this.#busy(true);
+    this.#clear();
     const made = new RunConsole();
-    this.console = made;
+    this.#console = made;
     const ahead = performance.now() / 1000;
     made.config = { ...config, parameters: parametersOf(frame), self: fileOf(config) };
     made.config.created = config.now + ahead - loadedAt;
     made.config.now = made.config.created;
     made.start = () => frame;
     made.addEventListener("djsci-started", (event) => {
-      this.swap(made, (event as CustomEvent<{ page: string }>).detail.page);
+      this.#swap(made, (event as CustomEvent<{ page: string }>).detail.page);
     });
     made.addEventListener("djsci-link", () => {
-      if (made.isStarted || this.console !== made) return;
+      if (made.isStarted || this.#console !== made) return;
       const { state, refusal } = made.link ?? {};
-      if (state === "refused" && refusal?.code !== "not_found") this.refused(made, refusal);
+      if (state === "refused" && refusal?.code !== "not_found") this.#refused(made, refusal);
       else if (["refused", "probing", "waiting", "offline"].includes(state ?? "")) {
         made.link.suspend();
         form.submit(); // its key is the same: should both arrive, they are one run
@@ -73,24 +73,23 @@ export class HandlerForm extends HTMLElement {
     made.open();
   }
 
-  private swap(made: RunConsole, page: string): void {
+  #swap(made: RunConsole, page: string): void {
     const stage = this.closest<HTMLElement>("[data-djsci-page]");
     if (stage) {
       history.pushState(null, "", page);
       // A link into the log goes nowhere else; the button "back" does.
       addEventListener("popstate", () => location.pathname === page || location.reload());
-      document.title = `${made.config?.file.name} · run`;
     }
     (stage ?? this).replaceChildren(made);
   }
 
-  private refused(made: RunConsole, refusal: Refusal | null): void {
+  #refused(made: RunConsole, refusal: Refusal | null): void {
     made.link.suspend();
-    this.console = null;
-    this.busy(false);
+    this.#console = null;
+    this.#busy(false);
     const left: string[] = [];
     for (const { field = "", message } of refusal?.errors ?? [])
-      if (!this.mark(field, message)) left.push(`${field} ${message}`.trim());
+      if (!this.#mark(field, message)) left.push(`${field} ${message}`.trim());
     if (!refusal?.errors.length) left.push(refusal?.detail || refusal?.title || "It was refused.");
     if (!left.length) {
       this.querySelector<HTMLElement>("[aria-invalid=true]")?.focus();
@@ -104,7 +103,7 @@ export class HandlerForm extends HTMLElement {
   }
 
   // The field that the message is of, or the one that holds it.
-  private mark(path: string, message: string): boolean {
+  #mark(path: string, message: string): boolean {
     for (let name = path; name; name = name.replace(/(?:[.[]|^)[^.[]*$/, "")) {
       const input = [...this.querySelectorAll<HTMLInputElement>("[name]")].find(
         (one) => one.name === `p-${name}`,
@@ -124,7 +123,7 @@ export class HandlerForm extends HTMLElement {
     return false;
   }
 
-  private clear(): void {
+  #clear(): void {
     for (const box of this.querySelectorAll(".dj-refused")) box.remove();
     for (const field of this.querySelectorAll(".field.wrong")) {
       field.classList.remove("wrong");
@@ -134,8 +133,8 @@ export class HandlerForm extends HTMLElement {
     }
   }
 
-  private busy(isBusy: boolean): void {
-    if (!isBusy) this.console = null;
+  #busy(isBusy: boolean): void {
+    if (!isBusy) this.#console = null;
     for (const button of this.querySelectorAll<HTMLButtonElement>("form button"))
       button.ariaBusy = String(isBusy);
   }

@@ -23,8 +23,8 @@ function hear({ source, data }: MessageEvent): void {
 export class OutputFrame {
   readonly element = document.createElement("iframe");
   height = 0; // as the frame tells it
-  private isReady = false;
-  private timer: number;
+  #isReady = false;
+  #timer: number;
 
   constructor(
     address: string,
@@ -38,44 +38,44 @@ export class OutputFrame {
     element.title = title;
     element.src = address;
     element.height = String(LOWEST * 4);
-    listening.set(element, (report) => this.hear(report));
-    this.timer = window.setTimeout(() => this.ready(), PATIENCE);
+    listening.set(element, (report) => this.#hear(report));
+    this.#timer = window.setTimeout(() => this.#ready(), PATIENCE);
   }
 
   set isExpanded(on: boolean) {
-    this.most = on ? HIGHEST_EXPANDED : HIGHEST;
-    this.fit();
+    this.#most = on ? HIGHEST_EXPANDED : HIGHEST;
+    this.#fit();
   }
-  private most = HIGHEST;
+  #most = HIGHEST;
 
   get isCut(): boolean {
     return this.height > HIGHEST;
   }
 
   close(): void {
-    clearTimeout(this.timer);
+    clearTimeout(this.#timer);
     listening.delete(this.element);
     if (!listening.size) removeEventListener("message", hear);
     this.element.remove();
   }
 
-  private hear(report: FrameReport): void {
+  #hear(report: FrameReport): void {
     this.height = report.height;
-    this.fit();
-    this.ready();
+    this.#fit();
+    this.#ready();
     this.on.report(report);
   }
 
-  private ready(): void {
-    if (this.isReady) return;
-    this.isReady = true;
-    clearTimeout(this.timer);
+  #ready(): void {
+    if (this.#isReady) return;
+    this.#isReady = true;
+    clearTimeout(this.#timer);
     this.on.ready();
   }
 
-  private fit(): void {
+  #fit(): void {
     if (this.height)
-      this.element.height = String(Math.min(this.most, Math.max(LOWEST, Math.ceil(this.height))));
+      this.element.height = String(Math.min(this.#most, Math.max(LOWEST, Math.ceil(this.height))));
   }
 }
 

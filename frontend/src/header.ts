@@ -1,6 +1,7 @@
 // The head of a run's view: what it is, how it goes, and what one can do about it.
 
 import { html, nothing, type TemplateResult } from "lit/html.js";
+import { ansiText } from "./ansi-text.ts";
 import type { Config } from "./config.ts";
 import type { Connection } from "./connection.ts";
 import { isFinal } from "./events.ts";
@@ -24,7 +25,7 @@ export function drawHead(head: Head): TemplateResult {
   const { run, config, link, now, clock } = head;
   return html`<header class="dj-head">
     <div class="dj-title">
-      <h1>${config.file.url ? html`<a href=${config.file.url}>${config.file.name}</a>` : config.file.name}</h1>
+      <h1>${config.file.url ? html`<a class="plain" href=${config.file.url}>${config.file.name}</a>` : config.file.name}</h1>
       <span class="pill" data-state=${run.state}>${stateWord(run.state)}</span>
       <p class="dj-sentence">${sentence(run, config, now)}${drawPlace(run)}</p>
       <div class="dj-acts">
@@ -120,13 +121,17 @@ function drawError(error: Failure): TemplateResult {
   if (!traceback.length) return html`<p class="dj-failure">${line}</p>${inLog}`;
   return html`<details class="dj-failure">
       <summary>${line}</summary>
-      <pre class="dj-trace" tabindex="0" aria-label="Traceback">${plain(traceback)}</pre>
+      <div class="dj-trace" tabindex="0" role="region" aria-label="Traceback">${coloured(error)}</div>
     </details>
     ${inLog}`;
 }
 
-const CODES = /\x1b\[[0-?]*[ -/]*[@-~]/g;
-const plain = (lines: string[]) => lines.join("\n").replace(CODES, "");
+const drawn = new WeakMap<Failure, HTMLElement>();
+function coloured(error: Failure): HTMLElement {
+  const found = drawn.get(error) ?? ansiText(error.traceback.join("\n"));
+  drawn.set(error, found);
+  return found;
+}
 
 function drawFacts({ run, config, link, now, clock, notice }: Head): TemplateResult {
   const quiet = quietWords(run, (clock - link.heard) / 1000, now);

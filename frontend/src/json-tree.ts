@@ -11,24 +11,24 @@ const OPEN_AT_ONCE = 60; // nodes
 type Entry = [name: string | null, value: unknown];
 
 export class JsonTree {
-  private open = new Map<string, number>(); // path -> children shown
-  private current = "";
-  private value: unknown;
+  #open = new Map<string, number>(); // path -> children shown
+  #current = "";
+  #value: unknown;
 
   constructor(private redraw: () => void) {}
 
   show(value: unknown): void {
-    if (value === this.value) return;
-    this.value = value;
-    this.open.clear();
-    this.current = "";
+    if (value === this.#value) return;
+    this.#value = value;
+    this.#open.clear();
+    this.#current = "";
     let left = OPEN_AT_ONCE;
     const level: [string, unknown][] = [["", value]];
     for (let next = level.shift(); next; next = level.shift()) {
       const [path, node] = next;
       const size = sizeOf(node);
       if (!size || (path && (size > left || isShort(node)))) continue;
-      this.open.set(path, PAGE);
+      this.#open.set(path, PAGE);
       left -= size;
       if (size <= PAGE)
         entries(node, PAGE).forEach(([, child], at) => {
@@ -42,14 +42,14 @@ export class JsonTree {
       class="dj-tree"
       role="tree"
       aria-label="JSON"
-      @keydown=${this.onKey}
-      @click=${this.onClick}
+      @keydown=${this.#onKey}
+      @click=${this.#onClick}
     >
-      ${this.node([null, this.value], "", 1, 1, 1)}
+      ${this.#node([null, this.#value], "", 1, 1, 1)}
     </div>`;
   }
 
-  private node(
+  #node(
     [name, value]: Entry,
     path: string,
     level: number,
@@ -57,7 +57,7 @@ export class JsonTree {
     of: number,
   ): TemplateResult {
     const size = sizeOf(value);
-    const shown = this.open.get(path);
+    const shown = this.#open.get(path);
     const isOpen = shown !== undefined;
     return html`<div
       role="treeitem"
@@ -66,31 +66,31 @@ export class JsonTree {
       aria-setsize=${of}
       aria-posinset=${place}
       aria-expanded=${size ? String(isOpen) : nothing}
-      aria-selected=${path === this.current}
-      tabindex=${path === this.current ? 0 : -1}
+      aria-selected=${path === this.#current}
+      tabindex=${path === this.#current ? 0 : -1}
     >
       <span class="dj-node"
         >${name === null ? nothing : html`<span class="dj-key">${name}</span>: `}${drawValue(value, isOpen)}</span
       >${
         isOpen && typeof value === "object"
           ? html`<div role="group">
-              ${entries(value, shown).map((entry, at) => this.node(entry, `${path}/${at}`, level + 1, at + 1, size))}
-              ${shown < size ? this.more(path, level + 1, shown, size) : nothing}
+              ${entries(value, shown).map((entry, at) => this.#node(entry, `${path}/${at}`, level + 1, at + 1, size))}
+              ${shown < size ? this.#more(path, level + 1, shown, size) : nothing}
             </div>`
           : nothing
       }
     </div>`;
   }
 
-  private more(path: string, level: number, shown: number, size: number): TemplateResult {
+  #more(path: string, level: number, shown: number, size: number): TemplateResult {
     const own = `${path}/more`;
     return html`<div
       role="treeitem"
       data-path=${own}
       data-more=${path}
       aria-level=${level}
-      aria-selected=${own === this.current}
-      tabindex=${own === this.current ? 0 : -1}
+      aria-selected=${own === this.#current}
+      tabindex=${own === this.#current ? 0 : -1}
     >
       <span class="dj-node dj-further"
         >Show ${number(Math.min(PAGE, size - shown))} more, ${number(shown)} of ${number(size)} shown</span
@@ -98,27 +98,27 @@ export class JsonTree {
     </div>`;
   }
 
-  private act(item: HTMLElement, wanted?: boolean): void {
+  #act(item: HTMLElement, wanted?: boolean): void {
     const { path = "", more } = item.dataset;
-    this.current = path;
+    this.#current = path;
     if (more !== undefined) {
-      const shown = this.open.get(more) ?? 0;
-      this.open.set(more, shown + PAGE);
-      this.current = `${more}/${shown}`; // the first that is new takes the place
+      const shown = this.#open.get(more) ?? 0;
+      this.#open.set(more, shown + PAGE);
+      this.#current = `${more}/${shown}`; // the first that is new takes the place
     } else if (item.hasAttribute("aria-expanded")) {
-      if (wanted ?? !this.open.has(path)) this.open.set(path, this.open.get(path) ?? PAGE);
-      else this.open.delete(path);
+      if (wanted ?? !this.#open.has(path)) this.#open.set(path, this.#open.get(path) ?? PAGE);
+      else this.#open.delete(path);
     }
     this.redraw();
   }
 
-  private onClick = (event: Event): void => {
+  #onClick = (event: Event): void => {
     const item = (event.target as Element).closest<HTMLElement>("[role=treeitem]");
     if (!item || getSelection()?.type === "Range") return;
-    this.act(item);
+    this.#act(item);
   };
 
-  private onKey = (event: KeyboardEvent): void => {
+  #onKey = (event: KeyboardEvent): void => {
     const item = (event.target as Element).closest<HTMLElement>("[role=treeitem]");
     if (!item || event.altKey || event.ctrlKey || event.metaKey) return;
     const tree = event.currentTarget as HTMLElement;
@@ -131,23 +131,23 @@ export class JsonTree {
       ArrowUp: () => all[at - 1],
       Home: () => all[0],
       End: () => all.at(-1),
-      ArrowRight: () => (expanded === "true" ? all[at + 1] : this.unfold(item, expanded)),
-      ArrowLeft: () => (expanded === "true" ? this.unfold(item, expanded) : parent),
-      Enter: () => this.unfold(item, "toggle"),
-      " ": () => this.unfold(item, "toggle"),
+      ArrowRight: () => (expanded === "true" ? all[at + 1] : this.#unfold(item, expanded)),
+      ArrowLeft: () => (expanded === "true" ? this.#unfold(item, expanded) : parent),
+      Enter: () => this.#unfold(item, "toggle"),
+      " ": () => this.#unfold(item, "toggle"),
     };
     const move = moves[event.key];
     if (!move) return;
     event.preventDefault();
     const goal = move();
     if (!goal) return;
-    this.current = goal.dataset.path ?? "";
+    this.#current = goal.dataset.path ?? "";
     this.redraw();
     goal.focus();
   };
 
-  private unfold(item: HTMLElement, expanded: string | null): null {
-    if (expanded) this.act(item, expanded === "toggle" ? undefined : expanded === "false");
+  #unfold(item: HTMLElement, expanded: string | null): null {
+    if (expanded) this.#act(item, expanded === "toggle" ? undefined : expanded === "false");
     return null;
   }
 }

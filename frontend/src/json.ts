@@ -13,32 +13,32 @@ export class DjsciJson extends Drawn {
   name = "result"; // of the files that are saved
   href: string | null = null; // where the server has the value as a file
   reference: Reference | null = null; // a value too large to come by itself
-  private held: unknown;
-  private size = -1;
-  private tree = new JsonTree(() => this.redraw());
-  private table: Table | null = null;
-  private view: "table" | "tree" = "tree";
-  private rows = PAGE;
-  private isChosen = false;
-  private isMissing = false;
+  #held: unknown;
+  #size = -1;
+  #tree = new JsonTree(() => this.redraw());
+  #table: Table | null = null;
+  #view: "table" | "tree" = "tree";
+  #rows = PAGE;
+  #isChosen = false;
+  #isMissing = false;
 
   get value(): unknown {
-    return this.held;
+    return this.#held;
   }
 
   set value(value: unknown) {
     const size = Array.isArray(value) ? value.length : 0;
-    if (value === this.held && size === this.size) return;
-    this.held = value;
-    this.size = size;
-    this.table = tableOf(value);
-    if (!this.isChosen) this.view = this.table ? "table" : "tree";
+    if (value === this.#held && size === this.#size) return;
+    this.#held = value;
+    this.#size = size;
+    this.#table = tableOf(value);
+    if (!this.#isChosen) this.#view = this.#table ? "table" : "tree";
     this.redraw();
   }
 
   // Of a list that grows in place.
   set length(_length: number) {
-    this.value = this.held;
+    this.value = this.#held;
   }
 
   set text(text: string) {
@@ -53,66 +53,67 @@ export class DjsciJson extends Drawn {
 
   protected draw(): TemplateResult | typeof nothing {
     const { value } = this;
-    if (value === undefined) return this.reference ? this.offer(this.reference) : nothing;
+    if (value === undefined) return this.reference ? this.#offer(this.reference) : nothing;
     const isPlain = typeof value !== "object" || value === null || value instanceof Exact;
-    return html`<div class="dj-tools">${this.table ? this.drawSwitch() : nothing}${this.drawActions()}</div>
-      ${isPlain ? this.drawPlain() : this.drawNested()}`;
+    return html`<div class="dj-tools">${this.#table ? this.#drawSwitch() : nothing}${this.#drawActions()}</div>
+      ${isPlain ? this.#drawPlain() : this.#drawNested()}`;
   }
 
-  private offer({ ref, size }: Reference): TemplateResult {
+  #offer({ ref, size }: Reference): TemplateResult {
     return html`<div class="dj-tools">
-      <span class="quiet">${bytes(size)}${this.isMissing ? ", it could not be read" : ""}</span>
+      <span class="quiet">${bytes(size)}${this.#isMissing ? ", it could not be read" : ""}</span>
       <a class="link" href=${ref} download="${this.name}.json">Download</a>
-      <button class="link" @click=${() => this.fetch(ref)}>Show anyway</button>
+      <button class="link" @click=${() => this.#fetch(ref)}>Show anyway</button>
     </div>`;
   }
 
-  private async fetch(address: string): Promise<void> {
+  async #fetch(address: string): Promise<void> {
     try {
       const answer = await fetch(address, { headers: { Accept: "application/json" } });
-      this.isMissing = !answer.ok;
+      this.#isMissing = !answer.ok;
       if (answer.ok) this.text = await answer.text();
     } catch {
-      this.isMissing = true;
+      this.#isMissing = true;
     }
     this.redraw();
   }
 
-  private drawNested(): TemplateResult {
-    if (this.view === "table" && this.table)
-      return drawTable(this.table, this.rows, () => {
-        this.rows += PAGE;
+  #drawNested(): TemplateResult {
+    if (this.#view === "table" && this.#table)
+      return drawTable(this.#table, this.#rows, () => {
+        this.#rows += PAGE;
         this.redraw();
       });
-    this.tree.show(this.value);
-    return this.tree.draw();
+    this.#tree.show(this.value);
+    return this.#tree.draw();
   }
 
-  private drawPlain(): TemplateResult {
+  #drawPlain(): TemplateResult {
     const { value } = this;
     const text = typeof value === "string" ? value : stringify(value);
     return html`<pre class="dj-plain" tabindex="0" aria-label="Value">${text}</pre>`;
   }
 
-  private drawSwitch(): TemplateResult {
+  #drawSwitch(): TemplateResult {
     const choose = (view: "table" | "tree") => () => {
-      this.isChosen = true;
-      this.view = view;
+      this.#isChosen = true;
+      this.#view = view;
       this.redraw();
     };
     return html`<span class="dj-switch" role="group" aria-label="Show as">
-      <button aria-pressed=${this.view === "table"} @click=${choose("table")}>Table</button
-      ><button aria-pressed=${this.view === "tree"} @click=${choose("tree")}>Tree</button>
+      <button aria-pressed=${this.#view === "table"} @click=${choose("table")}>Table</button
+      ><button aria-pressed=${this.#view === "tree"} @click=${choose("tree")}>Tree</button>
     </span>`;
   }
 
-  private drawActions(): TemplateResult {
-    const { table, name } = this;
+  #drawActions(): TemplateResult {
+    const { name } = this;
+    const table = this.#table;
     const json = () => (typeof this.value === "string" ? this.value : stringify(this.value));
     const save = () => download(`${name}.json`, stringify(this.value), "application/json");
     return html`<button class="link" @click=${(event: Event) => copyWith(event, json())}>Copy</button>
       ${
-        table && this.view === "table"
+        table && this.#view === "table"
           ? html`<button class="link" @click=${(event: Event) => copyWith(event, toCsv(table))}>Copy CSV</button>
               <button class="link" @click=${() => download(`${name}.csv`, toCsv(table), "text/csv")}>CSV</button>`
           : nothing

@@ -35,7 +35,8 @@ export function append(line: Line, text: string, style: Style): void {
 /** Write over what is there. Half of a pair that is cut becomes a space, as in a terminal. */
 export function overwrite(line: Line, column: number, text: string, style: Style): void {
   const to = column + text.length;
-  const after = line.text.slice(to).replace(/^[\udc00-\udfff]/, " ");
+  const { text: old } = line;
+  const after = isLow(old, to) ? ` ${old.slice(to + 1)}` : old.slice(to);
   const runs = line.runs.filter((run) => run.from < column || run.to > to);
   const kept = runs.flatMap((run) => [
     ...(run.from < column ? [{ ...run, to: Math.min(run.to, column) }] : []),
@@ -53,8 +54,12 @@ export function truncate(line: Line, column: number): void {
     .map((run) => ({ ...run, to: Math.min(run.to, column) }));
 }
 
-const before = (line: Line, column: number): string =>
-  line.text.slice(0, column).replace(/[\ud800-\udbff]$/, " ");
+function before({ text }: Line, column: number): string {
+  const isCut = column > 0 && (text.charCodeAt(column - 1) & 0xfc00) === 0xd800;
+  return isCut ? `${text.slice(0, column - 1)} ` : text.slice(0, column);
+}
+
+const isLow = (text: string, at: number): boolean => (text.charCodeAt(at) & 0xfc00) === 0xdc00;
 
 /** In order, neighbours of one style as one. */
 function joined(runs: Run[]): Run[] {

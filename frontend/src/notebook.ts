@@ -18,12 +18,13 @@ interface Row {
   printed: AnsiText;
   list: OutputList;
 }
+const MARKS: Record<string, string> = { running: "●", done: "✓", failed: "✕" };
 const HANDLER = 0;
 const WORDS = { start: "running", done: "done", error: "failed" };
 
 export class NotebookView {
   readonly element = document.createElement("div");
-  private rows = new Map<number, Row>();
+  #rows = new Map<number, Row>();
 
   constructor(
     private host: HTMLElement, // holds the templates of the sources
@@ -36,21 +37,21 @@ export class NotebookView {
   draw(run: Run, now: number): void {
     render(
       [
-        ...this.cells(run).map((info) => this.drawCell(this.row(info), run, now)),
-        this.drawHandler(run),
+        ...this.#cells(run).map((info) => this.#drawCell(this.#row(info), run, now)),
+        this.#drawHandler(run),
       ],
       this.element,
     );
   }
 
   close(): void {
-    for (const row of this.rows.values()) row.list.close();
-    this.rows.clear();
+    for (const row of this.#rows.values()) row.list.close();
+    this.#rows.clear();
     render(nothing, this.element);
   }
 
   // Who may not read the source still sees that there are cells.
-  private cells(run: Run): CellInfo[] {
+  #cells(run: Run): CellInfo[] {
     if (this.config.cells?.length) return this.config.cells;
     const known = Math.max(0, ...run.cells.keys(), run.cell?.count ?? 0);
     return Array.from({ length: Math.min(known, 1000) }, (_, at) => ({
@@ -60,8 +61,8 @@ export class NotebookView {
     }));
   }
 
-  private row(info: CellInfo): Row {
-    let row = this.rows.get(info.index);
+  #row(info: CellInfo): Row {
+    let row = this.#rows.get(info.index);
     if (!row) {
       const template = this.host.querySelector<HTMLTemplateElement>(
         `template[data-cell="${info.index}"]`,
@@ -77,12 +78,12 @@ export class NotebookView {
         printed: new AnsiText(),
         list: new OutputList(this.options),
       };
-      this.rows.set(info.index, row);
+      this.#rows.set(info.index, row);
     }
     return row;
   }
 
-  private drawCell(row: Row, run: Run, now: number): TemplateResult {
+  #drawCell(row: Row, run: Run, now: number): TemplateResult {
     const { info } = row;
     if (info.kind === "markdown") return html`<div class="dj-nb-cell">${row.source}</div>`;
     const cell = run.cells.get(info.index) ?? null;
@@ -92,7 +93,7 @@ export class NotebookView {
     const done = cell ? (isStopped ? "stopped" : WORDS[cell.state]) : "waiting";
     const state = isFailed ? "failed" : done;
     const time = cell && (cell.ended ?? (isStopped ? null : now));
-    this.drawText(row, cell);
+    this.#drawText(row, cell);
     row.list.draw(run.outputs.filter((one) => one.cell === info.index));
     const took = cell && time ? time - cell.started : null;
     return html`<section
@@ -102,7 +103,7 @@ export class NotebookView {
       aria-label="Cell ${info.index}, ${state}"
     >
       <p class="dj-gutter">
-        <span class="dj-mark" aria-hidden="true"></span>
+        <span class="dj-mark" aria-hidden="true">${MARKS[state] ?? "○"}</span>
         <span>cell ${info.index}</span>
         ${info.name ? html`<span>${info.name}</span>` : nothing}
         <span>${state === "done" ? nothing : state}</span>
@@ -114,11 +115,11 @@ export class NotebookView {
   }
 
   // What the handler printed and displayed, when all cells had run.
-  private drawHandler(run: Run): TemplateResult | typeof nothing {
+  #drawHandler(run: Run): TemplateResult | typeof nothing {
     const own = run.outputs.filter((one) => one.cell === null);
     if (!own.length && !run.called.text.length) return nothing;
-    const row = this.row({ index: HANDLER, kind: "code", name: "" });
-    this.drawText(row, run.called);
+    const row = this.#row({ index: HANDLER, kind: "code", name: "" });
+    this.#drawText(row, run.called);
     row.list.draw(own);
     return html`<section class="dj-nb-cell dj-code-cell" aria-label="Handler">
       <p class="dj-gutter">djsci_handler</p>
@@ -126,7 +127,7 @@ export class NotebookView {
     </section>`;
   }
 
-  private drawText(row: Row, cell: CellState | null): void {
+  #drawText(row: Row, cell: CellState | null): void {
     const pieces = cell?.text ?? [];
     if (row.pieces !== pieces) {
       row.pieces = pieces; // it was cleared, or began

@@ -9,14 +9,14 @@ const PAGE = 50;
 
 export class OutputList {
   readonly element = document.createElement("div");
-  private figures = new Map<number, OutputFigure>();
-  private shown = PAGE;
-  private more = document.createElement("button");
-  private all: readonly Output[] = [];
-  private sight = new IntersectionObserver(
+  #figures = new Map<number, OutputFigure>();
+  #shown = PAGE;
+  #more = document.createElement("button");
+  #all: readonly Output[] = [];
+  #sight = new IntersectionObserver(
     (entries) => {
       for (const { target, isIntersecting } of entries)
-        for (const figure of this.figures.values())
+        for (const figure of this.#figures.values())
           if (figure.element === target) figure.seen(isIntersecting);
     },
     { rootMargin: "400px" },
@@ -24,26 +24,26 @@ export class OutputList {
 
   constructor(private options: FigureOptions) {
     this.element.className = "dj-outputs";
-    this.more.className = "link";
-    this.more.onclick = () => {
-      this.shown += PAGE;
-      this.draw(this.all);
+    this.#more.className = "link";
+    this.#more.onclick = () => {
+      this.#shown += PAGE;
+      this.draw(this.#all);
     };
   }
 
   draw(outputs: readonly Output[]): void {
-    this.all = outputs;
-    const drawn = outputs.slice(0, this.shown);
+    this.#all = outputs;
+    const drawn = outputs.slice(0, this.#shown);
     const keys = new Set(drawn.map((one) => one.key));
-    for (const [key, figure] of this.figures) {
+    for (const [key, figure] of this.#figures) {
       if (keys.has(key)) continue;
-      this.sight.unobserve(figure.element);
+      this.#sight.unobserve(figure.element);
       figure.remove();
-      this.figures.delete(key);
+      this.#figures.delete(key);
     }
     let before: Element | null = null;
     for (const output of drawn) {
-      const figure = this.figures.get(output.key) ?? this.make(output);
+      const figure = this.#figures.get(output.key) ?? this.#make(output);
       figure.update(output);
       const place: Element | null = before
         ? before.nextElementSibling
@@ -52,21 +52,21 @@ export class OutputList {
       before = figure.element;
     }
     const left = outputs.length - drawn.length;
-    this.more.textContent = `Show ${Math.min(PAGE, left)} more of ${number(outputs.length)}`;
-    if (left) this.element.append(this.more);
-    else this.more.remove();
+    this.#more.textContent = `Show ${Math.min(PAGE, left)} more of ${number(outputs.length)}`;
+    if (left) this.element.append(this.#more);
+    else this.#more.remove();
   }
 
-  private make(output: Output): OutputFigure {
-    const figure = new OutputFigure(output, this.options, this.figures.size < EAGER);
-    this.figures.set(output.key, figure);
-    this.sight.observe(figure.element);
+  #make(output: Output): OutputFigure {
+    const figure = new OutputFigure(output, this.options, this.#figures.size < EAGER);
+    this.#figures.set(output.key, figure);
+    this.#sight.observe(figure.element);
     return figure;
   }
 
   close(): void {
-    this.sight.disconnect();
-    for (const figure of this.figures.values()) figure.remove();
-    this.figures.clear();
+    this.#sight.disconnect();
+    for (const figure of this.#figures.values()) figure.remove();
+    this.#figures.clear();
   }
 }

@@ -54,9 +54,9 @@ export class Run {
   artifacts: wire.Artifact[] = [];
   truncated: wire.Truncated | null = null;
   end: wire.End | null = null;
-  private nextKey = 1;
-  private waiting = new Set<number | null>(); // cells to be cleared at their next output
-  private freed = new Map<number | null, number[]>(); // by cell: keys that new outputs take over
+  #nextKey = 1;
+  #waiting = new Set<number | null>(); // cells to be cleared at their next output
+  #freed = new Map<number | null, number[]>(); // by cell: keys that new outputs take over
 
   constructor(
     start: { state: wire.State; started: number | null },
@@ -72,12 +72,12 @@ export class Run {
       if (!(event.seq > this.last)) continue;
       if (event.seq > this.last + 1) return false;
       this.last = event.seq;
-      this.one(event);
+      this.#one(event);
     }
     return true;
   }
 
-  private one(event: wire.RunEvent): void {
+  #one(event: wire.RunEvent): void {
     switch (event.type) {
       case "status":
         this.state = event.state;
@@ -85,35 +85,35 @@ export class Run {
         if (event.state === "running") this.started ??= event.t;
         return;
       case "cell":
-        this.onCell(event);
+        this.#onCell(event);
         return;
       case "stream":
         this.lastOutput = event.t;
         this.sink.write(event.name, event.text, event.t);
-        this.keepText(event);
+        this.#keepText(event);
         return;
       case "log":
         this.lastOutput = event.t;
-        this.onLog(event);
+        this.#onLog(event);
         return;
       case "display_data":
       case "execute_result":
         this.lastOutput = event.t;
-        this.show(event);
+        this.#show(event);
         return;
       case "update_display_data":
         this.lastOutput = event.t;
-        this.replace(event);
+        this.#replace(event);
         return;
       case "clear_output":
-        this.clear(event);
+        this.#clear(event);
         return;
       case "progress":
         this.lastOutput = event.t;
         this.progress = event;
         return;
       case "error":
-        this.fail(event);
+        this.#fail(event);
         return;
       case "chunk":
         this.lastOutput = event.t;
@@ -137,7 +137,7 @@ export class Run {
     }
   }
 
-  private onCell(event: wire.Cell & { t: number }): void {
+  #onCell(event: wire.Cell & { t: number }): void {
     const { index, count, state, t } = event;
     if (state === "start") {
       this.cell = { index, count };
@@ -150,8 +150,8 @@ export class Run {
     this.cell = null;
   }
 
-  private keepText({ cell, name, text, t }: wire.Stream & { t: number }): void {
-    this.clearWaiting(cell ?? null);
+  #keepText({ cell, name, text, t }: wire.Stream & { t: number }): void {
+    this.#clearWaiting(cell ?? null);
     const kept = cell === undefined ? this.called : this.cells.get(cell);
     if (!kept) return;
     if (kept.size + text.length > CELL_TEXT) kept.dropped = true;
@@ -160,7 +160,7 @@ export class Run {
     kept.size += text.length;
   }
 
-  private onLog({ level, message, fields, t }: wire.Log & { t: number }): void {
+  #onLog({ level, message, fields, t }: wire.Log & { t: number }): void {
     const extra = Object.entries(fields ?? {})
       .map(([key, value]) => `${key}=${typeof value === "string" ? value : JSON.stringify(value)}`)
       .join(" ");
@@ -168,38 +168,38 @@ export class Run {
     this.sink.note(kind, `[${level}] ${message}${extra && ` ${extra}`}`, t);
   }
 
-  private show(event: (wire.DisplayData | wire.ExecuteResult) & { seq: number }): void {
+  #show(event: (wire.DisplayData | wire.ExecuteResult) & { seq: number }): void {
     const cell = event.cell ?? null;
-    this.clearWaiting(cell);
+    this.#clearWaiting(cell);
     const id = event.display_id;
     if (id && this.outputs.some((one) => one.displayId === id)) {
-      this.replace(event);
+      this.#replace(event);
       return;
     }
-    const key = this.freed.get(cell)?.shift() ?? this.freed.get(null)?.shift() ?? this.nextKey++;
+    const key = this.#freed.get(cell)?.shift() ?? this.#freed.get(null)?.shift() ?? this.#nextKey++;
     this.outputs.push({ ...bundle(event), key, cell, displayId: id });
   }
 
-  private replace(event: wire.Display & { seq: number }): void {
+  #replace(event: wire.Display & { seq: number }): void {
     if (!event.display_id) return;
     for (const one of this.outputs)
       if (one.displayId === event.display_id) Object.assign(one, bundle(event));
   }
 
-  private clear({ cell, wait }: wire.ClearOutput): void {
+  #clear({ cell, wait }: wire.ClearOutput): void {
     const place = cell ?? null;
-    this.freed.delete(place);
-    if (wait) this.waiting.add(place);
-    else this.clearNow(place);
+    this.#freed.delete(place);
+    if (wait) this.#waiting.add(place);
+    else this.#clearNow(place);
   }
 
   // What was to go at the next output goes now; that output takes over its place on the screen.
-  private clearWaiting(cell: number | null): void {
+  #clearWaiting(cell: number | null): void {
     for (const place of new Set([cell, null]))
-      if (this.waiting.delete(place)) this.freed.set(place, this.clearNow(place));
+      if (this.#waiting.delete(place)) this.#freed.set(place, this.#clearNow(place));
   }
 
-  private clearNow(place: number | null): number[] {
+  #clearNow(place: number | null): number[] {
     const isIts = (one: Output) => place === null || one.cell === place;
     const keys = this.outputs.filter(isIts).map((one) => one.key);
     this.outputs = this.outputs.filter((one) => !isIts(one));
@@ -209,7 +209,7 @@ export class Run {
     return keys;
   }
 
-  private fail(event: wire.ErrorEvent & { t: number }): void {
+  #fail(event: wire.ErrorEvent & { t: number }): void {
     this.error = { ...event, logLine: this.sink.lines + 1 };
     const traceback = event.traceback ?? [];
     if (traceback.length) this.sink.note("traceback", traceback.join("\n"), event.t);

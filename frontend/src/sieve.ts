@@ -54,9 +54,9 @@ export class Sieve implements Rows {
   look(deadline: number): boolean {
     this.#seen = Math.max(this.#seen, this.terminal.first);
     while (this.#seen < this.terminal.end && !this.isFull) {
-      if (this.#seen % 64 === 0 && performance.now() > deadline) return true;
       if (this.#matches(this.#seen)) this.#hits.push(this.#seen);
       this.#seen++;
+      if (this.#seen % 64 === 0 && performance.now() > deadline) return true;
     }
     return false;
   }

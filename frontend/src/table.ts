@@ -76,13 +76,16 @@ export function drawTable(table: Table, shown: number, showMore: () => void): Te
         </tbody>
       </table>
     </div>
-    ${
-      rows.length < table.length
-        ? html`<button class="link" @click=${showMore}>
-            Show ${number(Math.min(PAGE, table.length - rows.length))} more of ${count(table.length, "row")}
-          </button>`
-        : nothing
-    }`;
+    <p class="quiet">
+      ${count(table.length, "row")}, ${count(table.columns.length, "column")}
+      ${
+        rows.length < table.length
+          ? html`<button class="link" @click=${showMore}>
+              Show ${number(Math.min(PAGE, table.length - rows.length))} more
+            </button>`
+          : nothing
+      }
+    </p>`;
 }
 
 const drawCell = (value: unknown) =>

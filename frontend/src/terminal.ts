@@ -139,18 +139,18 @@ export class Terminal {
     this.#expand(cursor, line);
     const { column } = cursor;
     const isAll = part === 2 || (part === 1 && column + 1 >= line.text.length);
-    this.#edit(line, () => {
-      if (isAll) truncate(line, 0);
-      else if (part === 1) overwrite(line, 0, " ".repeat(column + 1), PLAIN);
-      else if (part === 0) truncate(line, column);
-    });
+    this.#size -= size(line);
+    if (isAll) truncate(line, 0);
+    else if (part === 1) overwrite(line, 0, " ".repeat(column + 1), PLAIN);
+    else if (part === 0) truncate(line, column);
+    this.#edited(line);
   }
 
   /** Tabs become spaces once somebody moves about in their line: a unit is then a column. */
   #expand(cursor: Cursor, line: Line): void {
-    this.#edit(line, () => {
-      cursor.column = expand(line, cursor.column, LAST_COLUMN);
-    });
+    this.#size -= size(line);
+    cursor.column = expand(line, cursor.column, LAST_COLUMN);
+    this.#edited(line);
   }
 
   /** The cursor's line; what was let go is not there any more. */
@@ -165,7 +165,8 @@ export class Terminal {
     if (line) return line;
     const { lines } = cursor;
     if (cursor.at < lines.length) lines.length = 0;
-    const made = { number: this.end++, kind: cursor.kind, t: this.#t, text: "", runs: [] };
+    const [number, kind, t] = [this.end++, cursor.kind, this.#t];
+    const made: Line = { number, kind, t, text: "", runs: [] };
     this.#lines.push(made);
     this.#size += size(made);
     this.changed.add(made.number);
@@ -188,17 +189,15 @@ export class Terminal {
       line = this.#here(cursor);
     }
     if (cursor.column < line.text.length) this.#expand(cursor, line);
-    this.#edit(line, () => {
-      line.text = line.text.padEnd(cursor.column);
-      if (cursor.column === line.text.length) append(line, text, cursor.pen);
-      else overwrite(line, cursor.column, text, cursor.pen);
-    });
+    this.#size -= size(line);
+    if (cursor.column > line.text.length) line.text = line.text.padEnd(cursor.column);
+    if (cursor.column === line.text.length) append(line, text, cursor.pen);
+    else overwrite(line, cursor.column, text, cursor.pen);
+    this.#edited(line);
     cursor.column += text.length;
   }
 
-  #edit(line: Line, change: () => void): void {
-    this.#size -= size(line);
-    change();
+  #edited(line: Line): void {
     this.#size += size(line);
     this.changed.add(line.number);
   }

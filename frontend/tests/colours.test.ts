@@ -20,6 +20,8 @@ const linear = (value: number): number =>
   value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
 
 function token(name: string, theme: Theme): Colour {
+  const other = new RegExp(`--${name}: var\\(--(\\w+)\\)`).exec(SHEET)?.[1];
+  if (other) return token(other, theme);
   const found = new RegExp(`--${name}: light-dark\\( ?(#\\w+), (#\\w+) ?\\)`).exec(SHEET);
   if (!found?.[1] || !found[2]) throw new Error(`no token --${name}`);
   return parsed(theme === "light" ? found[1] : found[2]);

@@ -13,7 +13,7 @@ from django.utils import timezone
 from djsci import runs
 from djsci.core import events
 from djsci.models import LogRow, Run
-from djsci.web import pages_history, printed
+from djsci.web import cells, pages_history, printed
 from tests.conftest import MakeFile, notebook
 from tests.web.conftest import MakeRun
 
@@ -54,15 +54,19 @@ def printed_to(answer: Any) -> str:
 
 
 FAILED = events.Error(
-    ename="KeyError", evalue="'<auc>'", traceback=("a secret line",), cell=2, line=7
+    ename="KeyError",
+    evalue="'<auc>'",
+    traceback=("\x1b[0;31ma secret line\x1b[0m",),
+    cell=2,
+    line=7,
 )
 
 
 def test_a_run_page_tells_all_that_its_script_needs_and_shows_it_without(
     browser: Client, make_file: MakeFile, make_run: MakeRun
 ) -> None:
-    cells = notebook("def djsci_handler(request):\n    return 1 < 2", "'<b>'\n")
-    file = make_file(cells, entry="it.ipynb", name="it <script>")
+    code = notebook("def djsci_handler(request):\n    return 1 < 2", "'<b>'\n")
+    file = make_file(code, entry="it.ipynb", name="it <script>")
     stream = events.Stream(name="stdout", text="10%\r100%\n\x1b[31mred\x1b[0m\n")
     error = json.loads(FAILED.to_json())
     run = make_run(file, stream, FAILED, state="failed", error=error, parameters={"a": "</script>"})
@@ -128,7 +132,7 @@ def test_a_run_page_tells_all_that_its_script_needs_and_shows_it_without(
     shown = page[page.index('class="dj-fallback"') :]
     for text in (
         "Failed: KeyError: &#x27;&lt;auc&gt;&#x27;, cell 2, line 7",
-        "a secret line",
+        ">\na secret line</pre>",
         "100%\nred\nKeyError",
         "&quot;a&quot;: &quot;&lt;/script&gt;&quot;",
         "Run again",
@@ -137,6 +141,32 @@ def test_a_run_page_tells_all_that_its_script_needs_and_shows_it_without(
     ):
         assert text in shown, text
     assert not re.search(r"<[^>]*\s(?:style|on\w+)=", page)
+
+
+def test_cells_stand_in_the_notebooks_order_and_stay_within_bounds(
+    make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = json.loads(notebook("a = 1", "def djsci_handler(request): pass"))
+    for place, text in ((0, ["# Title\n", "text"]), (2, "between"), (4, "end")):
+        document["cells"].insert(
+            place, {"cell_type": "markdown", "id": f"m{place}", "metadata": {}, "source": text}
+        )
+    document["cells"].append({"cell_type": "raw", "id": "r", "metadata": {}, "source": "raw"})
+    document["cells"][1]["metadata"]["tags"] = ["parameters"]
+    file = make_file(json.dumps(document), entry="it.ipynb")
+    assert file.version
+    made = cells.of_version(file.version)
+    assert [(cell.index, cell.kind, cell.name) for cell in made] == [
+        (-1, "markdown", ""),
+        (1, "code", "parameters"),
+        (-2, "markdown", ""),
+        (2, "code", ""),
+        (-3, "markdown", ""),
+    ]
+    assert "<h3>Title</h3>" in str(made[0].markup)
+    monkeypatch.setattr(cells, "MOST_CELLS", 2)
+    made = cells.of_version(file.version)
+    assert [cell.markup is None for cell in made] == [False, False, True, True, True]
 
 
 def test_who_may_not_read_the_source_sees_neither_cells_nor_traceback(

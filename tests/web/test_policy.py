@@ -16,7 +16,7 @@ from djsci import policy
 from djsci.core.errors import BadMethod, Draining, Forbidden, LimitReached, NotFound, Pruned
 from djsci.models import Run
 from djsci.urls import djsci_urls
-from djsci.web import highlight
+from djsci.web import highlight, prose
 from djsci.web.page import page
 from tests.conftest import MakeFile, notebook
 
@@ -246,3 +246,25 @@ def f(x: int = 1) -> str:
     assert plain.replace("&quot;", '"') == f"\n{text}"
     assert highlight.highlighted("<i>%", "no such language") == "&lt;i&gt;%"
     assert "<span" not in highlight.highlighted("def f():\n" * 30_000, "py")
+
+
+def test_prose_of_others_is_markup_that_loads_and_runs_nothing() -> None:
+    text = (
+        "# Head\n\n**b** `c<i>` <img src=//e.x onerror=x> [out](https://e.x/?a=1&b)"
+        " [bad](javascript:x)"
+        "\n\n![alt](//e.x/i.png) ![](data:image/png;base64,AA) <script>x</script>\n\n"
+        "<iframe src=//e.x></iframe>\n\n|a|b|\n|:-|-:|\n|1|2|\n\n```python\ndef f(): '<b>'\n```\n"
+    )
+    markup = str(prose.prose(text))
+    tags = set(re.findall(r"<[^>]+>", markup))
+    attributes = {tag for tag in tags if " " in tag}
+    assert attributes == {
+        '<div class="dj-markdown">',
+        '<a href="https://e.x/?a=1&amp;b" rel="nofollow noreferrer noopener">',
+        '<pre class="dj-code">',
+        *(f'<span class="dj-{name}">' for name in "kfs"),
+    }
+    assert {"<h3>", "<strong>", "<code>", "<th>", "<td>", "<em>"} <= tags
+    assert "<em>alt</em>" in markup
+    assert "bad" in markup
+    assert prose.prose("<b>" * 10_000).startswith('<div class="dj-prose">&lt;b&gt;')
