@@ -77,7 +77,8 @@ export class HandlerForm extends HTMLElement {
     const stage = this.closest<HTMLElement>("[data-djsci-page]");
     if (stage) {
       history.pushState(null, "", page);
-      addEventListener("popstate", () => location.reload(), { once: true });
+      // A link into the log goes nowhere else; the button "back" does.
+      addEventListener("popstate", () => location.pathname === page || location.reload());
     }
     (stage ?? this).replaceChildren(made);
   }

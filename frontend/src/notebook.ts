@@ -88,7 +88,10 @@ export class NotebookView {
     if (info.kind === "markdown") return html`<div class="dj-nb-cell">${row.source}</div>`;
     const cell = run.cells.get(info.index) ?? null;
     const isStopped = cell?.state === "start" && run.end !== null;
-    const state = cell ? (isStopped ? "stopped" : WORDS[cell.state]) : "waiting";
+    // A handler may fail long after the cell that defines it was done.
+    const isFailed = run.error?.cell === info.index;
+    const done = cell ? (isStopped ? "stopped" : WORDS[cell.state]) : "waiting";
+    const state = isFailed ? "failed" : done;
     const time = cell && (cell.ended ?? (isStopped ? null : now));
     this.#drawText(row, cell);
     row.list.draw(run.outputs.filter((one) => one.cell === info.index));

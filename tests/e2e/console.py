@@ -6,7 +6,7 @@ from typing import Any
 FINAL = ("succeeded", "failed", "timed_out", "cancelled", "crashed", "lost", "denied")
 
 
-def start(page: Any, name: str, **values: Any) -> str:
+def start(page: Any, name: str, /, **values: Any) -> str:
     """Fill the form of a file and run it; the run's id, once its page is shown."""
     page.goto(f"/djsci/console/files/{name}/")
     for key, value in values.items():
@@ -33,8 +33,18 @@ def wait_for_line(page: Any, text: str, *, seconds: float = 30) -> None:
 
 def printed(page: Any) -> list[str]:
     """The lines of the log, as a reader would select them."""
+    return _lines(page, "pre")
+
+
+def shown(page: Any) -> list[str]:
+    """Those lines that the filter lets through."""
+    return _lines(page, ".dj-lines:not([hidden]) pre")
+
+
+def _lines(page: Any, blocks: str) -> list[str]:
     text: str = page.get_by_role("log").evaluate(
-        "log => [...log.querySelectorAll('pre')].map((block) => block.textContent).join('')"
+        "(log, blocks) => [...log.querySelectorAll(blocks)].map((one) => one.textContent).join('')",
+        blocks,
     )
     return text.removesuffix("\n").split("\n") if text else []
 

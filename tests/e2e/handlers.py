@@ -157,11 +157,11 @@ FILES: list[dict[str, Any]] = [
     _file("typed", "typed.py", TYPED, **THREAD),
     _file("nested", "nested.py", NESTED, **THREAD),
 ]
-EVIL = '<img src=x onerror=alert(1)>"\'{{7*7}}'
+EVIL = "<img src=x onerror=alert(1)>\"'{{7*7}}"
 # Uploaded by the tests of hostile names: every text of the file is hostile.
 EVIL_NOTEBOOK = json.loads(
     ipynb(
-        f'def djsci_handler(request, text: str = {EVIL!r}):\n'
+        f"def djsci_handler(request, text: str = {EVIL!r}):\n"
         f'    """{EVIL.replace(chr(34), "")}"""\n'
         f"    raise type({EVIL!r}, (Exception,), {{}})({EVIL!r})\n"
     )

@@ -65,6 +65,13 @@ class Place:
             after = told["events"][-1]["seq"] if told["events"] else after
         return False
 
+    def get(self, path: str, *, user: str = "ada", **query: Any) -> Any:
+        """What the API says at a path."""
+        address = f"{self.url}/djsci/api/v1/{path}"
+        answer = httpx.get(address, params=query, headers=self.made.bearer(user), timeout=30)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def shell(self, code: str) -> None:
         """Run some Python in the server's project."""
         done = subprocess.run(

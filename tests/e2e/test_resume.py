@@ -123,9 +123,7 @@ def test_without_sockets_the_page_polls(open_as: Any, daphne: Place) -> None:
     assert console.printed(page) == WANTED
 
 
-def test_two_viewers_and_a_late_one_see_the_same(
-    open_as: Any, daphne: Place, gate: Path
-) -> None:
+def test_two_viewers_and_a_late_one_see_the_same(open_as: Any, daphne: Place, gate: Path) -> None:
     run = daphne.start("steps", {"lines": LINES, "gate": str(gate)})
     first, second = open_as(daphne, "ada"), open_as(daphne, "ada")
     for page in (first, second):
@@ -174,9 +172,7 @@ def test_a_server_that_comes_again_goes_on(
             console.wait_for_line(other, "over")
 
 
-def test_a_run_that_is_pruned_while_open_says_so(
-    open_as: Any, daphne: Place, gate: Path
-) -> None:
+def test_a_run_that_is_pruned_while_open_says_so(open_as: Any, daphne: Place, gate: Path) -> None:
     with Proxy(daphne.url) as proxy:
         page = open_as(daphne, "ada", url=proxy.url, tolerate="error")
         run = daphne.start("steps", {"lines": 2, "gate": str(gate)})
