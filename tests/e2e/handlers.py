@@ -88,10 +88,10 @@ from IPython.display import display
 
 def djsci_handler(request):
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    print("\\x1b[2000000000Cx", "\\x1b[999999999Ax")
     print(evil)
     print("\\x1b]8;;javascript:alert(1)\\x1b\\\\linked\\x1b]8;;\\x1b\\\\ \\x1b]0;title\\x07after")
     print("bidi \\u202eevil\\u202c \\u2066x\\u2069 \\x9b31mc1")
-    print("\\x1b[2000000000Cx", "\\x1b[999999999Ax")
     display({"image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg' width='40' height='40' "
              "onload='alert(1)'><script>alert(1)</script></svg>"}, raw=True)
     display({"text/html": "<style>* { display: none }</style>" + evil}, raw=True)
