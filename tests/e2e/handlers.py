@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-from tests.conftest import notebook
-
 SHOW = """
 from IPython.display import display
 
@@ -139,8 +137,19 @@ def _file(name: str, entry: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def ipynb(*cells: str) -> str:
-    """A notebook of these cells, as text."""
-    return notebook(*cells).decode()
+    """A notebook of these code cells, as text."""
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"cell-{place}",
+            "metadata": {},
+            "source": text,
+            "outputs": [],
+            "execution_count": None,
+        }
+        for place, text in enumerate(cells, 1)
+    ]
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made})
 
 
 FILES: list[dict[str, Any]] = [
