@@ -5,6 +5,7 @@ from functools import wraps
 from typing import Any
 
 from django.contrib.auth.views import redirect_to_login
+from django.db import DatabaseError
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.http.response import HttpResponseBase
@@ -76,7 +77,10 @@ def problem_page(
     may_pass = problem.status in (429, 503) and request.method in ("GET", "HEAD")
     again = [(request.get_full_path(), "Try again")] if may_pass else []
     context = {"problem": problem, "ways": [*ways, *again]}
-    response = render(request, "problem.html", context, caller, status=problem.status)
+    try:
+        response = render(request, "problem.html", context, caller, status=problem.status)
+    except DatabaseError:  # it is away: who may do what cannot be asked
+        response = render(request, "problem.html", context, None, status=problem.status)
     if problem.retry_after is not None:
         response["Retry-After"] = str(problem.retry_after)
     return response

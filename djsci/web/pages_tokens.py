@@ -18,7 +18,7 @@ from .page import page, render, see_other
 from .pages_upload import by_field
 
 MOST_TOKENS = 200
-LASTING = {"30": "30 days", "90": "90 days", "365": "a year", "": "for ever", "date": "until"}
+LASTING = {"30": "30 days", "90": "90 days", "365": "a year", "": "for ever"}
 _TOLD = {
     "run": "start runs",
     "files:read": "list files and read source",
@@ -75,7 +75,7 @@ def _files(caller: Caller, text: str) -> list[PrivateFile]:
 
 
 def _expiry(lasting: str, until: str) -> datetime | None:
-    if lasting == "date" or (until and not lasting):
+    if until:
         try:
             day = parse_date(until)
         except ValueError:

@@ -38,8 +38,9 @@ def _create(
             entry=entry,
             files=files,
             owner=caller.user,
-            access=request.POST.get("access") or PrivateFile.Access.PRIVATE,
         )
+        if request.POST.get("access"):
+            uploads.change_settings(file, {"access": request.POST["access"]}, caller)
         audit.record(caller, "upload", file.pk, version=uploads.current_version(file).sha256)
     return file
 

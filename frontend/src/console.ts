@@ -210,7 +210,7 @@ export class RunConsole extends Drawn implements Reader {
     if (isOpen !== this.#isDetailsOpen()) this.#detailsOpen = isOpen;
   };
 
-  // Folded while the run goes on, so that what comes above pushes nothing large down the page.
+  // Folded while it lives: what comes above would push it down the page.
   #isDetailsOpen(): boolean {
     return this.#detailsOpen ?? this.link.state === "ended";
   }

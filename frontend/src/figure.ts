@@ -116,6 +116,7 @@ export class OutputFigure implements Sleeper {
         },
       },
     );
+    made.guess(rowsIn(best(this.output.data)?.value));
     made.isExpanded = this.#isExpanded;
     this.#next = made;
     made.element.className = this.#frame ? "dj-coming" : "";
@@ -204,6 +205,10 @@ export class OutputFigure implements Sleeper {
     return `${this.options.outputs}${this.#seq}/data/?type=${encodeURIComponent(mime)}`;
   }
 }
+
+// So that little moves when the frame tells its true height.
+const rowsIn = (part: unknown): number =>
+  textOf(part).match(/<(?:tr|p|br|li|h\d)\b/gi)?.length ?? 3;
 
 const sizeOf = (metadata: unknown): { width?: number; height?: number } => {
   const { width, height } = (metadata ?? {}) as Record<string, unknown>;

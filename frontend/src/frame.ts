@@ -24,6 +24,7 @@ export class OutputFrame {
   readonly element = document.createElement("iframe");
   height = 0; // as the frame tells it
   #isReady = false;
+  #most = HIGHEST;
   #timer: number;
 
   constructor(
@@ -37,7 +38,6 @@ export class OutputFrame {
     element.referrerPolicy = "no-referrer";
     element.title = title;
     element.src = address;
-    element.height = String(LOWEST * 4);
     listening.set(element, (report) => this.#hear(report));
     this.#timer = window.setTimeout(() => this.#ready(), PATIENCE);
   }
@@ -46,10 +46,14 @@ export class OutputFrame {
     this.#most = on ? HIGHEST_EXPANDED : HIGHEST;
     this.#fit();
   }
-  #most = HIGHEST;
 
   get isCut(): boolean {
     return this.height > HIGHEST;
+  }
+
+  guess(rows: number): void {
+    if (!this.height)
+      this.element.height = String(Math.min(HIGHEST, LOWEST * (Math.min(rows, 99) + 1)));
   }
 
   close(): void {

@@ -23,13 +23,16 @@ export interface Head {
 
 export function drawHead(head: Head): TemplateResult {
   const { run, config, link, now, clock } = head;
-  return html`<header class="dj-head">
+  // That a cancel interrupts the handler is no failure to tell.
+  const isCancel = run.state.startsWith("cancel") && run.error?.ename === "KeyboardInterrupt";
+  const error = isCancel ? null : run.error;
+  return html`<header class="dj-head" ?data-live=${!isFinal(run.state)}>
     <div class="dj-title">
       <h1>${config.file.url ? html`<a class="plain" href=${config.file.url}>${config.file.name}</a>` : config.file.name}</h1>
       <span class="pill" data-state=${run.state}>${stateWord(run.state)}</span>
       <p class="dj-sentence">${sentence(run, config, now)}${drawPlace(run)}</p>
       <div class="dj-acts">
-        <span class="dj-link-state" data-link=${link.state}>${linkWord(link, clock)}</span>
+        <span class="dj-link-state" data-link=${link.state}>${run.end ? nothing : linkWord(link, clock)}</span>
         ${
           link.state === "waiting" || link.state === "offline"
             ? html`<button class="link" @click=${head.onRetry}>Retry now</button>`
@@ -39,8 +42,8 @@ export function drawHead(head: Head): TemplateResult {
       </div>
     </div>
     <div class="dj-line">
-      <div class="dj-alert" role="alert">${run.error ? drawError(run.error) : nothing}</div>
-      ${run.error ? nothing : drawFacts(head)}
+      <div class="dj-alert" role="alert">${error ? drawError(error) : nothing}</div>
+      ${error ? nothing : drawFacts(head)}
     </div>
     ${drawStrip(run)}
   </header>`;

@@ -20,6 +20,7 @@ export class DjsciJson extends Drawn {
   #view: "table" | "tree" = "tree";
   #rows = PAGE;
   #isChosen = false;
+  #isTall = false;
   #isMissing = false;
 
   get value(): unknown {
@@ -56,7 +57,7 @@ export class DjsciJson extends Drawn {
     if (value === undefined) return this.reference ? this.#offer(this.reference) : nothing;
     const isPlain = typeof value !== "object" || value === null || value instanceof Exact;
     return html`<div class="dj-tools">${this.#table ? this.#drawSwitch() : nothing}${this.#drawActions()}</div>
-      ${isPlain ? this.#drawPlain() : this.#drawNested()}`;
+      <div class=${this.#isTall ? "dj-tall" : ""}>${isPlain ? this.#drawPlain() : this.#drawNested()}</div>`;
   }
 
   #offer({ ref, size }: Reference): TemplateResult {
@@ -111,7 +112,16 @@ export class DjsciJson extends Drawn {
     const table = this.#table;
     const json = () => (typeof this.value === "string" ? this.value : stringify(this.value));
     const save = () => download(`${name}.json`, stringify(this.value), "application/json");
-    return html`<button class="link" @click=${(event: Event) => copyWith(event, json())}>Copy</button>
+    const grow = () => {
+      this.#isTall = !this.#isTall;
+      this.redraw();
+    };
+    return html`${
+      typeof this.value === "object"
+        ? html`<button class="link" aria-expanded=${this.#isTall} @click=${grow}>${this.#isTall ? "Fold" : "Expand"}</button>`
+        : nothing
+    }
+      <button class="link" @click=${(event: Event) => copyWith(event, json())}>Copy</button>
       ${
         table && this.#view === "table"
           ? html`<button class="link" @click=${(event: Event) => copyWith(event, toCsv(table))}>Copy CSV</button>

@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from djsci import uploads
+from djsci.access import tokens
 from djsci.core.parameters import validate
 from djsci.models import Audit, PrivateFile, Run
 from djsci.web import fields, snippets, sparkline, typed
@@ -355,7 +356,13 @@ def test_a_file_is_uploaded_by_a_form_and_refused_without_loss(
     assert f"{ROOT}files/new/" in text(bob.get(ROOT))
     made = bob.post(path, {"file": SimpleUploadedFile("h.py", CODE.encode())})
     assert made.status_code == 303
-    assert PrivateFile.objects.get(name="h.py").access == "private"
+    alone = PrivateFile.objects.get(name="h.py")
+    assert alone.access == "private"
+    secret = tokens.make(alone.owner, "program", ["files:write"])[1]
+    program = Client(headers={"Authorization": f"Bearer {secret}"})
+    form = {"file": SimpleUploadedFile("t.py", CODE.encode()), "access": "authenticated"}
+    assert "may not share" in text(program.post(path, form), 403)
+    assert not PrivateFile.objects.filter(name="t.py").exists()
 
 
 def test_settings_are_changed_by_those_who_may(

@@ -7,12 +7,15 @@ import pytest
 from django.contrib.auth.models import AnonymousUser
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
+from django.db.backends.utils import CursorWrapper
 from django.http import HttpResponse
 from django.template import Context, RequestContext, Template
 from django.test import Client, RequestFactory
 from django.utils.functional import SimpleLazyObject
 
 from djsci import policy
+from djsci.access import permissions
 from djsci.core.errors import BadMethod, Draining, Forbidden, LimitReached, NotFound, Pruned
 from djsci.models import Run
 from djsci.urls import djsci_urls
@@ -79,6 +82,7 @@ def test_every_page_of_the_console_is_strict_whoever_asks_and_however(user: Any,
             for answer in (client.get(path), client.put(path), client.options(path)):
                 assert_is_strict(answer)
                 seen.setdefault(route, set()).add(answer.status_code)
+    assert_is_strict(owner.get("/djsci/api/v1/docs/"))
     assert len(seen) > 8
     assert all(405 in statuses for statuses in seen.values()), seen
     assert sum({200, 302} <= statuses for statuses in seen.values()) > 5, seen
@@ -117,6 +121,26 @@ def test_errors_are_pages_with_a_way_on(
     assert "secret" not in text
     if status == 429:
         assert answer["Retry-After"] == "90"
+
+
+def test_a_page_without_a_database_says_so(user: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = Client()
+    client.force_login(user)
+
+    def away(*anything: Any, **more: Any) -> None:
+        raise OperationalError("the server closed the connection")
+
+    monkeypatch.setattr(permissions, "visible_runs", away)
+    monkeypatch.setattr(permissions, "may_upload", away)
+    answer = client.get("/djsci/console/runs/")
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+    assert_is_strict(answer)
+    assert "The database cannot be reached" in answer.content.decode()
+    with monkeypatch.context() as wholly:
+        wholly.setattr(CursorWrapper, "execute", away)
+        answer = client.get("/djsci/console/runs/")
+    assert answer.status_code == 503
+    assert_is_strict(answer)
 
 
 def test_a_forged_form_gets_a_page_of_ours(user: Any, run: Run) -> None:
