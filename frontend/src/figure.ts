@@ -65,11 +65,14 @@ export class OutputFigure implements Sleeper {
     if (best(this.output.data)?.way === "frame") this.#draw();
   }
 
+  // One that still loads sleeps too: else many would live that nobody sees.
   sleep(): void {
-    if (!this.#frame) return;
-    this.#body.style.minHeight = `${this.#frame.element.offsetHeight}px`;
-    this.#frame.close();
-    this.#frame = null;
+    const shown = this.#frame ?? this.#next;
+    if (!shown) return;
+    this.#body.style.minHeight = `${shown.element.offsetHeight}px`;
+    this.#frame?.close();
+    this.#next?.close();
+    this.#frame = this.#next = null;
     this.#isAwake = false;
   }
 

@@ -3,8 +3,6 @@
 import json
 from typing import Any
 
-from tests.conftest import notebook
-
 SHOW = """
 from IPython.display import display
 
@@ -88,10 +86,10 @@ from IPython.display import display
 
 def djsci_handler(request):
     evil = "<script>alert(1)</script><img src=x onerror=alert(1)>"
+    print("\\x1b[2000000000Cx", "\\x1b[999999999Ax")
     print(evil)
     print("\\x1b]8;;javascript:alert(1)\\x1b\\\\linked\\x1b]8;;\\x1b\\\\ \\x1b]0;title\\x07after")
     print("bidi \\u202eevil\\u202c \\u2066x\\u2069 \\x9b31mc1")
-    print("\\x1b[2000000000Cx", "\\x1b[999999999Ax")
     display({"image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg' width='40' height='40' "
              "onload='alert(1)'><script>alert(1)</script></svg>"}, raw=True)
     display({"text/html": "<style>* { display: none }</style>" + evil}, raw=True)
@@ -139,8 +137,19 @@ def _file(name: str, entry: str, text: str, **more: Any) -> dict[str, Any]:
 
 
 def ipynb(*cells: str) -> str:
-    """A notebook of these cells, as text."""
-    return notebook(*cells).decode()
+    """A notebook of these code cells, as text."""
+    made = [
+        {
+            "cell_type": "code",
+            "id": f"cell-{place}",
+            "metadata": {},
+            "source": text,
+            "outputs": [],
+            "execution_count": None,
+        }
+        for place, text in enumerate(cells, 1)
+    ]
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": made})
 
 
 FILES: list[dict[str, Any]] = [

@@ -65,6 +65,11 @@ class Place:
             after = told["events"][-1]["seq"] if told["events"] else after
         return False
 
+    def cancel(self, run: str, *, user: str = "ada") -> None:
+        """Ask a run to end."""
+        address = f"{self.url}/djsci/api/v1/runs/{run}/cancel/"
+        assert httpx.post(address, headers=self.made.bearer(user), timeout=30).status_code < 300
+
     def get(self, path: str, *, user: str = "ada", **query: Any) -> Any:
         """What the API says at a path."""
         address = f"{self.url}/djsci/api/v1/{path}"

@@ -159,12 +159,23 @@ def test_bars_and_updates_stay_in_their_place(open_as: Any, daphne: Place) -> No
     assert [text.strip() for text in outputs.all_inner_texts()] == ["'count 39'", "'kept'"]
 
 
+def worst(shifted: list[tuple[float, float, list[str]]]) -> float:
+    """Cumulative layout shift, as web-vitals defines it: the worst window of at most 5 s."""
+    windows: list[list[tuple[float, float]]] = [[(0.0, 0.0)]]
+    for time, value, _ in shifted:
+        window = windows[-1]
+        if time - window[-1][0] > 1000 or time - window[0][0] > 5000:
+            windows.append([])
+        windows[-1].append((time, value))
+    return max(sum(value for _, value in window) for window in windows)
+
+
 def test_nothing_shifts_while_a_run_goes_on(open_as: Any, daphne: Place) -> None:
     """Layout shift as browsers measure it, and each thing's place."""
     page = open_as(daphne, "ada")
     page.add_init_script(
         "window.shifted = []; new PerformanceObserver((list) => { for (const entry of"
-        " list.getEntries()) if (!entry.hadRecentInput) shifted.push([entry.value,"
+        " list.getEntries()) if (!entry.hadRecentInput) shifted.push([entry.startTime, entry.value,"
         " entry.sources.map((source) => source.node?.outerHTML?.slice(0, 80) ?? '')]);"
         " }).observe({type: 'layout-shift', buffered: true});"
     )
@@ -177,7 +188,7 @@ def test_nothing_shifts_while_a_run_goes_on(open_as: Any, daphne: Place) -> None
     page.wait_for_timeout(300)
     assert page.get_by_role("log").bounding_box()["y"] == top
     shifted = page.evaluate("shifted")
-    assert sum(value for value, _ in shifted) <= 0.05, json.dumps(shifted, indent=1)
+    assert worst(shifted) <= 0.05, json.dumps(shifted, indent=1)
     failing = daphne.start("fails", {})
     console.watch(page, failing)
     console.wait_for_state(page, "failed")
