@@ -12,6 +12,7 @@ import {
   type World,
 } from "./protocol.ts";
 import type { Frame, Socket } from "./socket.ts";
+import { Timers } from "./timers.ts";
 
 const CONNECT = 10_000;
 const LONGEST_PAUSE = 15_000;
@@ -33,14 +34,16 @@ export class Connection {
   #gapAt = -1;
   #cancels = 0;
   #lastAttempt = Number.NEGATIVE_INFINITY;
-  #timers = new Map<string, number>();
+  #timers: Timers;
   #work = new AbortController();
 
   constructor(
     private target: Target,
     private reader: Reader,
     private world: World,
-  ) {}
+  ) {
+    this.#timers = new Timers(world);
+  }
 
   get isOver(): boolean {
     return this.state === "refused" || this.state === "ended";
@@ -64,7 +67,7 @@ export class Connection {
     this.#hasCome = false;
     this.#farewell = null;
     this.#lastAttempt = this.world.now();
-    this.#after("connect", CONNECT, () => this.#probe());
+    this.#timers.after("connect", CONNECT, () => this.#probe());
     try {
       this.#socket = this.world.open(path, {
         frame: (frame) => this.#onFrame(frame),
@@ -95,7 +98,7 @@ export class Connection {
 
   #onFrame(frame: Frame): void {
     this.#listen();
-    this.#forget("farewell");
+    this.#timers.forget("farewell");
     switch (frame.type) {
       case "hello":
         this.#onHello(frame);
@@ -124,7 +127,7 @@ export class Connection {
   }
 
   #onHello(frame: Frame): void {
-    this.#forget("connect");
+    this.#timers.forget("connect");
     this.#refusals = 0;
     this.head = Math.max(this.head, Number(frame.head) || 0);
     if (Number(frame.heartbeat) > 0) this.target.heartbeat = Number(frame.heartbeat);
@@ -137,7 +140,7 @@ export class Connection {
     this.#came();
     this.#take(events);
     if (this.reader.isOver && this.state === "live")
-      this.#after("end", AFTER_END, () => this.#finish());
+      this.#timers.after("end", AFTER_END, () => this.#finish());
   }
 
   #take(events: RunEvent[]): void {
@@ -168,7 +171,7 @@ export class Connection {
     }
     this.#farewell = refusal;
     // Some servers never deliver the close that follows.
-    this.#after("farewell", AFTER_ERROR, () => this.#onClosed(closeCode(refusal.code)));
+    this.#timers.after("farewell", AFTER_ERROR, () => this.#onClosed(closeCode(refusal.code)));
   }
 
   #onClosed(code: number): void {
@@ -216,7 +219,7 @@ export class Connection {
       return;
     }
     this.retryAt = this.world.now() + time;
-    this.#after("retry", time, () => this.connect());
+    this.#timers.after("retry", time, () => this.connect());
     this.#enter("waiting");
   }
 
@@ -256,7 +259,7 @@ export class Connection {
   }
 
   #sleep(time: number): Promise<void> {
-    return new Promise((wake) => this.#after("sleep", time, wake));
+    return new Promise((wake) => this.#timers.after("sleep", time, wake));
   }
 
   #came(): void {
@@ -269,8 +272,8 @@ export class Connection {
     this.heard = this.world.now();
     const beat = this.target.heartbeat * 1000;
     if (this.state === "connecting") return;
-    this.#after("ping", 1.25 * beat, () => this.#socket?.send({ type: "ping" }));
-    this.#after("watch", 2.5 * beat, () => this.#wait());
+    this.#timers.after("ping", 1.25 * beat, () => this.#socket?.send({ type: "ping" }));
+    this.#timers.after("watch", 2.5 * beat, () => this.#wait());
   }
 
   #refuse(code: string, said: Refusal | null = null): void {
@@ -290,22 +293,10 @@ export class Connection {
   }
 
   #stop(): void {
-    for (const timer of this.#timers.values()) this.world.never(timer);
-    this.#timers.clear();
+    this.#timers.forgetAll();
     this.#socket?.drop();
     this.#socket = null;
     this.#work.abort();
     this.#work = new AbortController();
-  }
-
-  #after(name: string, pause: number, work: () => void): void {
-    this.#forget(name);
-    this.#timers.set(name, this.world.later(work, pause));
-  }
-
-  #forget(name: string): void {
-    const timer = this.#timers.get(name);
-    if (timer !== undefined) this.world.never(timer);
-    this.#timers.delete(name);
   }
 }

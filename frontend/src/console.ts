@@ -2,6 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit/html.js";
 import { ansiText } from "./ansi-text.ts";
+import { Cancel } from "./cancel.ts";
 import { type Config, readConfig } from "./config.ts";
 import { Connection } from "./connection.ts";
 import { drawArtifacts, drawDetails } from "./details.ts";
@@ -9,7 +10,7 @@ import { Drawn } from "./drawn.ts";
 import { isFinal, type RunEvent } from "./events.ts";
 import { parse } from "./exact.ts";
 import type { FigureOptions } from "./figure.ts";
-import { drawHead, drawRefusal, type Head, shareOf } from "./header.ts";
+import { drawHead, drawRefusal, type Head } from "./header.ts";
 import { LogPanel } from "./log-panel.ts";
 import { NotebookView } from "./notebook.ts";
 import { OutputList } from "./outputs.ts";
@@ -17,10 +18,9 @@ import { loadPage, runAddresses } from "./page.ts";
 import type { Reader, Refusal, Target } from "./protocol.ts";
 import { drawResult } from "./result.ts";
 import { Run } from "./run.ts";
-import { stateWord, truncatedWords } from "./words.ts";
+import { drawTitle, Voice } from "./voice.ts";
+import { truncatedWords } from "./words.ts";
 import { browser, serverClock } from "./world.ts";
-
-const SAY_PROGRESS = 10_000;
 
 export class RunConsole extends Drawn implements Reader {
   config: Config | null = null;
@@ -31,15 +31,14 @@ export class RunConsole extends Drawn implements Reader {
   #outputs!: OutputList;
   #options!: FigureOptions;
   #notebook!: NotebookView;
+  #cancel!: Cancel;
   #clock!: ReturnType<typeof serverClock>;
   #tick = 0;
   #tab: "log" | "notebook" = "log";
   #isLate = false;
   #detailsOpen: boolean | null = null;
-  #cancelAsked: number | null = null;
   #notice = "";
-  #said = "";
-  #saidAt = Number.NEGATIVE_INFINITY;
+  #voice = new Voice();
   #page = new AbortController();
 
   connectedCallback(): void {
@@ -68,8 +67,8 @@ export class RunConsole extends Drawn implements Reader {
     this.#isLate = config.run !== null && isFinal(config.state);
     const redraw = () => this.redraw();
     this.#panel = new LogPanel(redraw, config.log, !this.#isLate);
-    this.#run = new Run({ state: config.state, started: config.started }, this.#panel.log);
-    if (config.state === "cancelling") this.#cancelAsked = browser.now();
+    this.#run = new Run(config, this.#panel.log);
+    this.#cancel = new Cancel(config, browser.now);
     const options: FigureOptions = {
       outputs: config.outputs,
       isInteractive: config.interactive,
@@ -116,12 +115,12 @@ export class RunConsole extends Drawn implements Reader {
     const { signal } = this.#page;
     const retry = () => this.link.retry();
     addEventListener("online", retry, { signal });
-    addEventListener("hashchange", () => this.#panel.readHash(), { signal });
+    addEventListener("hashchange", () => this.#onHash(), { signal });
     addEventListener("pagehide", () => this.link.suspend(), { signal });
     addEventListener("pageshow", (event) => event.persisted && this.link.connect(), { signal });
     document.addEventListener("visibilitychange", () => document.hidden || retry(), { signal });
     this.#tick = window.setInterval(() => {
-      if (!isFinal(this.#run.state) || !this.link.isOver) this.redraw();
+      if (!this.link.isOver) this.redraw();
     }, 1000);
     if (this.link.state === "idle") this.link.connect();
   }
@@ -145,7 +144,7 @@ export class RunConsole extends Drawn implements Reader {
     const newest = events.at(-1);
     if (newest && !this.#isLate && !isFinal(this.#run.state) && !this.link.isCatchingUp)
       this.#clock.heard(newest.t);
-    if (this.#cancelAsked !== null && this.#run.state === "running") this.#run.state = "cancelling";
+    this.#cancel.keep(this.#run);
     return isWhole;
   }
 
@@ -171,38 +170,33 @@ export class RunConsole extends Drawn implements Reader {
   }
 
   onRefusedCommand({ title, detail }: Refusal): void {
-    this.#notice = detail || title;
-    this.#cancelAsked = null;
-    if (this.#run.state === "cancelling") this.#run.state = "running";
-    this.redraw();
+    this.#tell(detail || title);
   }
 
   // ------------------------------------------------------------------ what the reader does
 
-  #cancel = async (): Promise<void> => {
-    const config = this.config as Config;
-    const isForced = this.#cancelState() === "force";
-    this.#cancelAsked = browser.now();
-    this.#run.state = "cancelling";
+  #onCancel = async (): Promise<void> => {
+    const asked = this.#cancel.ask(this.#run, this.link);
     this.redraw();
-    if (this.link.cancel(isForced)) return;
-    const body = new URLSearchParams({ csrfmiddlewaretoken: config.csrf });
-    const answer = await fetch(config.cancel, { method: "POST", body }).catch(() => null);
-    if (!answer?.ok)
-      this.onRefusedCommand({
-        code: "",
-        title: "",
-        errors: [],
-        detail: "The cancel did not reach the server.",
-      });
+    if (!(await asked)) this.#tell("The cancel did not reach the server.");
   };
 
-  #cancelState(): Head["cancel"] {
-    const { may, grace } = this.config as Config;
-    if (!may.cancel || this.link.state === "refused") return "no";
-    if (this.#run.state !== "cancelling") return "ask";
-    this.#cancelAsked ??= browser.now();
-    return browser.now() - this.#cancelAsked >= (grace + 1) * 1000 ? "force" : "asked";
+  #tell(notice: string): void {
+    this.#notice = notice;
+    this.#cancel.wasRefused(this.#run);
+    this.redraw();
+  }
+
+  #onHash(): void {
+    if (!location.hash.startsWith("#L")) return;
+    if (this.#tab === "notebook") this.#choose("log");
+    this.#panel.readHash();
+  }
+
+  #choose(tab: "log" | "notebook"): void {
+    this.#tab = tab;
+    if (tab === "log") this.#notebook.close();
+    this.redraw();
   }
 
   #onDetails = (event: Event): void => {
@@ -227,13 +221,13 @@ export class RunConsole extends Drawn implements Reader {
       link,
       now: this.#clock.now(),
       clock: browser.now(),
-      cancel: this.#cancelState(),
+      cancel: this.#cancel.step(run, link),
       notice: this.#notice,
-      onCancel: this.#cancel,
+      onCancel: this.#onCancel,
       onRetry: () => link.retry(),
     };
     return html`${drawHead(head)}
-      <p class="dj-hidden" role="status">${this.#announcement()}</p>
+      <p class="dj-hidden" role="status">${this.#voice.announce(run, head.clock)}</p>
       ${link.state === "refused" ? drawRefusal(head) : nothing}
       <div class="run" ?data-late=${this.#isLate}>
         <section class="card dj-main" aria-label=${this.#tab === "log" ? "Log" : "Notebook"}>
@@ -252,13 +246,8 @@ export class RunConsole extends Drawn implements Reader {
     const tab = this.#tab;
     const hasCells = !!config?.cells?.length || run.cells.size > 1;
     const isLog = tab === "log";
-    const choose = (name: typeof tab) => () => {
-      this.#tab = name;
-      if (name === "log") this.#notebook.close();
-      this.redraw();
-    };
     const button = (name: typeof tab, words: string) =>
-      html`<button aria-pressed=${tab === name} @click=${choose(name)}>${words}</button>`;
+      html`<button aria-pressed=${tab === name} @click=${() => this.#choose(name)}>${words}</button>`;
     const cut = truncatedWords(run);
     return html`<div class="dj-bar">
         ${
@@ -299,34 +288,6 @@ export class RunConsole extends Drawn implements Reader {
     if (this.#tab === "log") this.#outputs.draw(this.#run.outputs);
     else this.#notebook.draw(this.#run, this.#clock.now());
     this.#panel.reveal(this.link.state === "ended");
-    this.#drawTitle(this.config);
-  }
-
-  // A page of ours tells in its tab how the run goes.
-  #drawTitle({ file }: Config): void {
-    if (!this.closest("[data-djsci-page]")) return;
-    const { state, progress } = this.#run;
-    const share = isFinal(state) ? null : shareOf(progress);
-    const words = [
-      share === null ? stateWord(state) : `${Math.round(share * 100)} %`,
-      file.name,
-      "djsci",
-    ];
-    const title = words.join(" · ");
-    if (document.title !== title) document.title = title;
-  }
-
-  // For those who listen: each state, and progress every ten seconds.
-  #announcement(): string {
-    const run = this.#run;
-    const share = shareOf(run.progress);
-    const now = browser.now();
-    const word = run.error ? stateWord(run.state) : `Run ${stateWord(run.state)}`;
-    const progress = share === null || isFinal(run.state) ? "" : `, ${Math.round(share * 100)} %`;
-    if (!this.#said.startsWith(word) || now - this.#saidAt >= SAY_PROGRESS) {
-      this.#said = word + progress;
-      this.#saidAt = now;
-    }
-    return this.#said;
+    if (this.closest("[data-djsci-page]")) drawTitle(this.#run, this.config.file.name);
   }
 }

@@ -2,6 +2,7 @@
 
 import { html, nothing, type TemplateResult } from "lit/html.js";
 import { ansiText } from "./ansi-text.ts";
+import type { CancelStep } from "./cancel.ts";
 import type { Config } from "./config.ts";
 import type { Connection } from "./connection.ts";
 import { isFinal } from "./events.ts";
@@ -15,7 +16,7 @@ export interface Head {
   link: Connection;
   now: number; // of the server, Unix seconds
   clock: number; // of the connection, milliseconds
-  cancel: "no" | "ask" | "asked" | "force";
+  cancel: CancelStep;
   notice: string;
   onCancel(): void;
   onRetry(): void;

@@ -54,14 +54,16 @@ export class Run {
   artifacts: wire.Artifact[] = [];
   truncated: wire.Truncated | null = null;
   end: wire.End | null = null;
+  #known: number; // the seq up to which the page knew the state
   #nextKey = 1;
   #waiting = new Set<number | null>(); // cells to be cleared at their next output
   #freed = new Map<number | null, number[]>(); // by cell: keys that new outputs take over
 
   constructor(
-    start: { state: wire.State; started: number | null },
+    start: { state: wire.State; started: number | null; head: number },
     private sink: TextSink,
   ) {
+    this.#known = start.head;
     this.state = start.state;
     this.started = start.started;
   }
@@ -80,7 +82,8 @@ export class Run {
   #one(event: wire.RunEvent): void {
     switch (event.type) {
       case "status":
-        this.state = event.state;
+        // What the page knows already is not told once more from its beginning.
+        if (event.seq > this.#known) this.state = event.state;
         this.detail = event.detail ?? "";
         if (event.state === "running") this.started ??= event.t;
         return;

@@ -13,7 +13,7 @@ class FakeReader implements Reader {
   refused: Refusal[] = [];
   link: Connection | null = null;
   private run = new Run(
-    { state: "queued", started: null },
+    { state: "queued", started: null, head: 0 },
     {
       write: (_stream, text) => {
         this.text += text;

@@ -27,7 +27,7 @@ const numbered = (events: Said[]): RunEvent[] =>
 
 function after(...events: Said[]) {
   const notes = new Notes();
-  const run = new Run({ state: "queued", started: null }, notes);
+  const run = new Run({ state: "queued", started: null, head: 0 }, notes);
   expect(run.apply(numbered(events))).toBe(true);
   return { run, notes };
 }
@@ -46,7 +46,7 @@ test("seen events are dropped, missing ones are told", () => {
     [1, 2, 3, 4].map((n) => ({ type: "stream", name: "stdout", text: `${n}` })),
   );
   const notes = new Notes();
-  const run = new Run({ state: "running", started: 1 }, notes);
+  const run = new Run({ state: "running", started: 1, head: 0 }, notes);
   expect(run.apply(events.slice(0, 2))).toBe(true);
   expect(run.apply(events.slice(0, 3))).toBe(true);
   expect(run.apply(events.slice(0, 3))).toBe(true);
@@ -59,6 +59,16 @@ test("seen events are dropped, missing ones are told", () => {
 test("unknown types are passed over, and counted", () => {
   const { run } = after({ type: "of the future" } as unknown as Said, shown("a"));
   expect([run.last, texts(run)]).toEqual([2, ["a"]]);
+});
+
+test("a late reader sees the state of now while the log is told from its beginning", () => {
+  const run = new Run({ state: "succeeded", started: 1, head: 3 }, new Notes());
+  const states = numbered([
+    { type: "status", state: "queued" },
+    { type: "status", state: "running" },
+    { type: "end", state: "succeeded", elapsed: 1, reason: "", abandoned: false },
+  ]).map((event) => [run.apply([event]), run.state]);
+  expect(states).toEqual([1, 2, 3].map(() => [true, "succeeded"]));
 });
 
 test("displays of one id replace, in their place and with the newest event's address", () => {
