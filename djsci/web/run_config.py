@@ -17,7 +17,7 @@ from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.models import Run
 
-from . import documents
+from . import documents, frames
 
 
 def config(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def config(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
         "heartbeat": conf.intervals.head,
         "timeout": run.timeout,
         "queue": {"ahead": ahead_of(run)} if run.state == "queued" else None,
-        "interactive": is_interactive(caller, run),
+        "interactive": frames.may_run_scripts(caller, run),
         "error": runs.public_error(run.error, with_traceback=may_read),
         "result": run.result if run.pruned else None,
         "result_size": run.result_size,
@@ -112,12 +112,6 @@ def ahead_of(run: Run) -> int:
     """How many runs of the same queue were asked for earlier and still wait."""
     earlier = Q(created__lt=run.created) | Q(created=run.created, pk__lt=run.pk)
     return Run.objects.filter(earlier, state="queued", queue=run.queue).count()
-
-
-def is_interactive(caller: Caller, run: Run) -> bool:
-    """Whether output may run its scripts at once: for the version's uploader, or by setting."""
-    is_uploader = run.version.uploader_id == caller.user.pk
-    return is_uploader or (run.file.settings or {}).get("output") == "interactive"
 
 
 def served(path: str) -> str | None:

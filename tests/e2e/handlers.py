@@ -116,6 +116,14 @@ def djsci_handler(request, name: str, count: int = 3, loud: bool = False,
     print("hello", name)
     return {"name": name, "count": count, "loud": loud, "size": size}
 """
+ONE = """
+import time
+from pathlib import Path
+
+def djsci_handler(request, gate: str):
+    while not Path(gate).exists():
+        time.sleep(0.02)
+"""
 NESTED = """
 from dataclasses import dataclass
 
@@ -164,6 +172,7 @@ FILES: list[dict[str, Any]] = [
     _file("bars", "bars.ipynb", ipynb(BARS)),
     _file("hostile", "hostile.ipynb", ipynb(HOSTILE)),
     _file("typed", "typed.py", TYPED, **THREAD),
+    _file("one", "one.py", ONE, trusted=True, settings={"engine": "thread", "concurrency": 1}),
     _file("nested", "nested.py", NESTED, **THREAD),
 ]
 EVIL = "<img src=x onerror=alert(1)>\"'{{7*7}}"

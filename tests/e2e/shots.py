@@ -117,6 +117,16 @@ def settle(page: Any, name: str) -> None:
     page.wait_for_timeout(700)
 
 
+def snap(page: Any, path: Path, *, is_live: bool = False) -> None:
+    """The whole page, in a window as high: what is out of sight is not drawn."""
+    width = page.viewport_size["width"]
+    height = page.evaluate("document.documentElement.scrollHeight")
+    if not is_live and height > page.viewport_size["height"]:
+        page.set_viewport_size({"width": width, "height": min(height, 3000)})
+        page.wait_for_timeout(300)
+    page.screenshot(path=path, full_page=True)
+
+
 def shoot(browser: Any, place: Place, runs: dict[str, str], folder: Path) -> None:
     """Every page in every variant."""
     for variant, (scheme, width) in VARIANTS.items():
@@ -131,12 +141,11 @@ def shoot(browser: Any, place: Place, runs: dict[str, str], folder: Path) -> Non
             page = context.new_page()
             page.goto(path)
             settle(page, name)
-            page.screenshot(path=folder / f"{name}-{variant}.png", full_page=True)
+            snap(page, folder / f"{name}-{variant}.png", is_live=name == "run-running")
             if name in ("run-succeeded", "run-failed"):
                 page.get_by_role("button", name="Notebook").click()
                 page.wait_for_timeout(700)
-                target = folder / f"{name.replace('run', 'notebook')}-{variant}.png"
-                page.screenshot(path=target, full_page=True)
+                snap(page, folder / f"{name.replace('run', 'notebook')}-{variant}.png")
             page.close()
         context.close()
 

@@ -156,7 +156,8 @@ def test_bars_and_updates_stay_in_their_place(open_as: Any, daphne: Place) -> No
     assert sum(line.startswith("outer") for line in lines) == 1
     assert sum("inner" in line for line in lines) <= 1
     outputs = console.part(page, "Outputs").locator("figure")
-    assert [text.strip() for text in outputs.all_inner_texts()] == ["'count 39'", "'kept'"]
+    wanted = ["'count 39'", "'kept'"]
+    until(page, lambda: [text.strip() for text in outputs.all_inner_texts()] == wanted)
 
 
 def worst(shifted: list[tuple[float, float, list[str]]]) -> float:
