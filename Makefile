@@ -8,7 +8,7 @@ export PYTHONUTF8 := 1
 unexport DJANGO_SETTINGS_MODULE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check bench matrix
+.PHONY: help run test faults check bench console shots matrix
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile
@@ -36,6 +36,16 @@ check: $(VENV)/.tested ## lint, formatting, types, import layers
 
 bench: $(VENV)/.tested ## measure djsci beside the alternatives, renew README's table; QUICK=1: two minutes
 	$(PY) -m benchmarks.bench $(if $(QUICK),--quick)
+
+console: $(VENV)/.made ## lint, type, test and build the console's script and style (needs no Node of yours)
+	@sh .ci/node ci --silent
+	@sh .ci/node run check
+	@sh .ci/node test
+	@sh .ci/node run build
+
+shots: $(VENV)/.tested ## pictures of every page, light, dark and narrow, in build/shots; PICTURES=1: README's too
+	@sh .ci/browser
+	$(PY) -m tests.e2e.shots build/shots $(if $(PICTURES),--pictures docs/pictures)
 
 matrix: ## the tests on every Python and Django that executes here; says why not where not
 	@python=$$(sh .ci/python) && "$$python" tests/matrix.py

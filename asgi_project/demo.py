@@ -1,4 +1,4 @@
-"""Seed the demo (a user, a token, the examples) and print where to click and what to curl."""
+"""Seed the demo (a user, a token, the examples), collect the static files, print what to do."""
 
 import argparse
 import os
@@ -48,6 +48,7 @@ def main() -> None:
     user, password = demo_user(data / "demo_password")
     token = demo_token(data / "demo_token", user)
     load_examples(user)
+    collect()
     host = f"[{options.host}]" if ":" in options.host else options.host
     sys.stdout.write(
         SAID.format(
@@ -103,6 +104,16 @@ def load_examples(user: Any) -> None:
             uploads.create(
                 name=name, entry=entry, files=content, owner=user, access="authenticated"
             )
+
+
+def collect() -> None:
+    """Give static files their hashed names, unless those of the installed packages have them."""
+    from django.conf import settings
+    from django.contrib.staticfiles.storage import staticfiles_storage
+    from django.core.management import call_command
+
+    if not settings.DEBUG and not getattr(staticfiles_storage, "hashed_files", True):
+        call_command("collectstatic", interactive=False, verbosity=0)
 
 
 def write_private(path: Path, text: str) -> None:

@@ -9,8 +9,13 @@ from django.contrib.auth.views import LoginView
 from django.core.cache import cache
 from django.core.cache.backends.locmem import LocMemCache
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.template.response import SimpleTemplateResponse
 
+from djsci import policy
 from djsci.access.addresses import client_address, neighbourhood
+from djsci.core.errors import LimitReached
+from djsci.web import page
 
 logger = logging.getLogger("djsci.login")
 
@@ -22,13 +27,22 @@ _here = LocMemCache("djsci-logins", {"MAX_ENTRIES": 10_000})
 class Login(LoginView):
     """Counts an attempt before it looks at the password, and takes a success back."""
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        response = super().dispatch(request, *args, **kwargs)
+        if isinstance(response, SimpleTemplateResponse):
+            response.render()
+        return policy.with_policy(request, response)
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_context_data(**kwargs), "nonce": policy.nonce(self.request)}
+
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         where = neighbourhood(client_address(request.META))
         window = int(time.time() // WINDOW)
         self.counter = f"login:{where}:{window}"
         if change(self.counter, 1) > MOST_FAILURES:
             logger.warning("too many failed logins from %s", where)
-            return too_many(int((window + 1) * WINDOW - time.time()) + 1)
+            return too_many(request, int((window + 1) * WINDOW - time.time()) + 1)
         return super().post(request, *args, **kwargs)
 
     def form_valid(self, form: AuthenticationForm) -> HttpResponse:
@@ -47,12 +61,8 @@ def change(counter: str, by: int) -> int:
     return 0
 
 
-def too_many(seconds: int) -> HttpResponse:
+def too_many(request: HttpRequest, seconds: int) -> HttpResponse:
     """The refusal, without a word on the password."""
-    answer = HttpResponse(
-        f"Too many failed logins. Try again in {seconds // 60 + 1} minutes.\n",
-        status=429,
-        content_type="text/plain; charset=utf-8",
-    )
-    answer["Retry-After"] = str(seconds)
-    return answer
+    error = LimitReached("Too many failed logins from your address.", retry_after=seconds)
+    way = (request.get_full_path(), "Back to the login")
+    return page.problem_page(request, error, None, ways=[way])

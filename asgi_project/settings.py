@@ -1,9 +1,10 @@
 """Settings of the stand-alone project; the environment changes what differs between machines.
 
-`DJSCI_DATA` the folder of everything that is written · `DJSCI_SECRET_KEY` · `DJSCI_DEBUG=1` ·
-`DJSCI_HOSTS` the names it answers to, with commas · `DJSCI_HTTPS=1` behind a proxy that ends TLS
-and sets `X-Forwarded-Proto` · `DJSCI_TRUSTED_PROXIES` · `DATABASE_URL` · `REDIS_URL` ·
-`DJSCI_OPTIONS` the setting `DJSCI` as a JSON object.
+`DJSCI_DATA` the folder of everything that is written · `DJSCI_STATIC` that of collected static
+files (in `DJSCI_DATA`) · `DJSCI_SECRET_KEY` · `DJSCI_DEBUG=1` · `DJSCI_HOSTS` the names it answers
+to, with commas · `DJSCI_HTTPS=1` behind a proxy that ends TLS and sets `X-Forwarded-Proto` ·
+`DJSCI_TRUSTED_PROXIES` · `DATABASE_URL` · `REDIS_URL` · `DJSCI_OPTIONS` the setting `DJSCI` as a
+JSON object.
 """
 
 import json
@@ -27,7 +28,6 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
-    "ninja",  # its assets: the page of the API loads nothing from elsewhere
     "djsci",
 ]
 MIDDLEWARE = [
@@ -101,6 +101,7 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = "/accounts/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = LOGIN_URL
+CSRF_FAILURE_VIEW = "asgi_project.errors.forged"
 
 # Uploads: never below a public URL, readable by the server's own user only.
 MEDIA_ROOT = DATA / "files"
@@ -108,10 +109,16 @@ FILE_UPLOAD_PERMISSIONS = 0o600
 FILE_UPLOAD_DIRECTORY_PERMISSIONS = 0o700
 DATA_UPLOAD_MAX_MEMORY_SIZE = 21 << 20  # djsci caps bodies itself, at UPLOAD_LIMIT + 1 MiB
 
-# Static files come straight from the packages: a fresh clone has nothing to collect.
+# Collected, they have hashed names and are kept for ever by browsers; until then, and with DEBUG,
+# they come straight from the packages.
 STATIC_URL = "/static/"
-STATICFILES_DIRS = [BASE_DIR / "asgi_project" / "static"]
+STATIC_ROOT = Path(os.environ.get("DJSCI_STATIC") or DATA / "static")
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "asgi_project.static.HashedFiles"},
+}
 SERVESTATIC_USE_FINDERS = True
+SERVESTATIC_MANIFEST_STRICT = False
 SERVESTATIC_AUTOREFRESH = DEBUG
 SERVESTATIC_ALLOW_ALL_ORIGINS = False
 

@@ -9,6 +9,10 @@ from djsci.urls import djsci_urls
 
 from .login import Login
 
+handler400 = "asgi_project.errors.bad_request"
+handler403 = "asgi_project.errors.forbidden"
+handler404 = "asgi_project.errors.not_found"
+handler500 = "asgi_project.errors.failed"
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(url="djsci/console/"), name="home"),
     path("accounts/login/", Login.as_view(), name="login"),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import console
 from .printing import DELAY_WORK, FLOOD_WORK
 from .rounds import Reading, ratios
 from .workloads import NOTEBOOK, PANDAS, PLOTS, PY
@@ -74,6 +75,9 @@ BARS = (
         NOTEBOOK.name,
         is_cost=True,
     ),
+    *_bar("C1", console.NAIVE, console.OURS, 10, console.LOG_WORK),
+    *_bar("C2", console.FRAME_BAR, console.OURS, 1, console.FRAME_WORK, is_cost=True),
+    *_bar("C3", console.TASK_BAR, console.OURS, 1, console.TASK_WORK, is_cost=True),
 )
 
 

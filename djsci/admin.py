@@ -30,14 +30,20 @@ SHOWN_RESULT = 10_000
 _SAVED_HERE = ("name", "access", "filetype", "notes", "metadata", "owner", "settings", "changed")
 
 
-def page_link(below_root: str, text: str) -> str | SafeString:
-    """A link to one of djsci's pages; empty where the project does not serve it."""
+def page_address(below_root: str) -> str | None:
+    """Where one of djsci's pages is; None where the project does not serve it."""
     try:
         address = f"{reverse('api_root').rstrip('/')}/{below_root}"
         resolve(address)
     except (NoReverseMatch, Resolver404):
-        return ""
-    return format_html('<a href="{}">{}</a>', address, text)
+        return None
+    return address
+
+
+def page_link(below_root: str, text: str) -> str | SafeString:
+    """A link to one of djsci's pages; empty where the project does not serve it."""
+    address = page_address(below_root)
+    return format_html('<a href="{}">{}</a>', address, text) if address else ""
 
 
 def is_superuser(request: HttpRequest) -> bool:
@@ -107,6 +113,9 @@ class PrivateFileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description="run")
     def run(self, file: PrivateFile) -> str:
         return page_link(f"console/files/{file.pk}/", "Run / open console")
+
+    def view_on_site(self, obj: PrivateFile) -> str | None:
+        return page_address(f"console/files/{obj.pk}/")
 
     @admin.display(description="present content")
     def content(self, file: PrivateFile) -> str:
@@ -255,7 +264,7 @@ class PrivateFileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 class RunAdmin(ReadOnlyAdmin):
     """The history of runs; the live page is one click away."""
 
-    list_display = ("id", "file", "state", "trigger", "user", "engine", "created", "elapsed")
+    list_display = ("id", "file", "state", "trigger", "user", "created", "elapsed", "page")
     list_filter = ("state", "trigger", "engine", "created")
     list_select_related = ("file", "user")
     search_fields = ("id", "file__name", "file__id")
@@ -271,6 +280,9 @@ class RunAdmin(ReadOnlyAdmin):
     @admin.display(description="live page")
     def page(self, run: Run) -> str:
         return page_link(f"console/runs/{run.pk}/", "Watch")
+
+    def view_on_site(self, obj: Run) -> str | None:
+        return page_address(f"console/runs/{obj.pk}/")
 
     @admin.display(description="error")
     def failure(self, run: Run) -> str:

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.middleware.csrf import CsrfViewMiddleware, get_token
+from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.utils.http import content_disposition_header
 
-from . import conf, problems, runs, uploads
+from . import conf, policy, problems, runs, uploads
 from .access import permissions
 from .access import requests as access
 from .access.callers import Caller
@@ -27,10 +27,6 @@ OVERHEAD = 1 << 20  # what a form adds to the files that it carries
 _WAIT = re.compile(r'\bwait\s*=\s*"?(\d{1,9})"?\s*(?:;|$)', re.IGNORECASE)
 MOST_WAIT = 300
 _SHORT = 16 << 10
-_ASK_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
 
 
 async def identify(request: HttpRequest, *, is_unsafe: bool) -> tuple[Caller, bool]:
@@ -192,15 +188,12 @@ async def ask(request: HttpRequest, ref: str, *, caller: Caller) -> HttpResponse
             "name": name,
             "parameters": [(key, value) for key, values in request.GET.lists() for value in values],
             "action": request.get_full_path(),
+            "caller": caller,
             "csrf": get_token(request),
+            "nonce": policy.nonce(request),
         },
     )
-    answer["Content-Security-Policy"] = _ASK_POLICY
-    answer["X-Frame-Options"] = "DENY"
-    answer["Cache-Control"] = "no-store"
-    # Where the middleware is not installed the cookie must be set all the same.
-    CsrfViewMiddleware(lambda _: answer).process_response(request, answer)
-    return answer
+    return policy.with_policy(request, answer)
 
 
 def attachment(content: bytes, name: str) -> HttpResponse:

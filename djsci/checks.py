@@ -2,19 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
-from django.core.files.storage import InvalidStorageError, storages
-from django.urls import Resolver404, resolve
-from django.views.static import serve
 
 from djsci.access import addresses, origins
 from djsci.isolation import probe
 
-from . import conf, options
+from . import conf, options, served
 
 _POSITIVE = (
     *("TIMEOUT", "OUTPUT_LIMIT", "RESULT_LIMIT", "UPLOAD_LIMIT", "MEMORY_LIMIT", "PIDS_LIMIT"),
@@ -190,46 +186,6 @@ def _layer() -> Iterator[CheckMessage]:
         yield Warning(text, hint=hint, id="djsci.W004")
 
 
-def _storage() -> Iterator[CheckMessage]:
-    """Content that the project itself would serve to anyone."""
-    folder = _folder()
-    if folder is None:
-        return
-    roots = [settings.STATIC_ROOT, *settings.STATICFILES_DIRS]
-    paths = [root[1] if isinstance(root, list | tuple) else root for root in roots]
-    is_public = any(folder.is_relative_to(Path(path).resolve()) for path in paths if path)
-    if is_public or _is_served(folder):
-        text = f"DJSCI['STORAGE']: the project serves {folder} to anyone, with the source of files."
-        hint = "Give STORAGES an alias of its own, in a folder that no URL reaches."
-        yield Warning(text, hint=hint, id="djsci.W005")
-
-
-def _folder() -> Path | None:
-    """Where the storage keeps its content; None when that is no folder of this host."""
-    alias = conf.get("STORAGE")
-    if alias not in settings.STORAGES:
-        return None
-    try:
-        return Path(storages[alias].path("private_files")).resolve()
-    except (NotImplementedError, InvalidStorageError):
-        return None
-
-
-def _is_served(folder: Path) -> bool:
-    """Whether `static(MEDIA_URL, …)` is among the project's URLs, above the folder."""
-    url = str(settings.MEDIA_URL)
-    if not url.startswith("/") or url == "/" or not hasattr(settings, "ROOT_URLCONF"):
-        return False
-    try:
-        found = resolve(f"{url}private_files/x")
-    except Resolver404:
-        return False
-    root = found.kwargs.get("document_root")
-    if found.func is not serve or not root:
-        return False
-    return folder.is_relative_to(Path(root).resolve())
-
-
 def _time_zone() -> Iterator[CheckMessage]:
     if not settings.USE_TZ:
         text = "USE_TZ is off: times of runs may be off by the zone, and so may their limits."
@@ -245,6 +201,7 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _names,
     _databases,
     _layer,
-    _storage,
+    served.stored_content,
+    served.static_files,
     _time_zone,
 )

@@ -180,6 +180,7 @@ class Run(models.Model):
             ),
             models.Index(fields=("user", "state"), name="djsci_run_user"),
             models.Index(fields=("file", "state"), name="djsci_run_file"),
+            models.Index(fields=("file", "created", "id"), name="djsci_run_recent"),
             models.Index(fields=("created", "id"), name="djsci_run_created"),
         )
         constraints = (

@@ -6,7 +6,22 @@ from typing import Any
 from django.urls import URLPattern, path, re_path
 
 from . import surface, views
-from .web import api, frames, health, pages
+from .web import (
+    api,
+    frames,
+    health,
+    pages_api,
+    pages_catalogue,
+    pages_errors,
+    pages_files,
+    pages_health,
+    pages_history,
+    pages_runs,
+    pages_settings,
+    pages_tokens,
+    pages_upload,
+    pages_versions,
+)
 from .web.calls import call
 
 View = Callable[..., Any]
@@ -23,6 +38,31 @@ def _api() -> list[URLPattern]:
         pattern
         for route, view in views.items()
         for pattern in _both(f"djsci/api/v1/{route}".rstrip("/"), view)
+    ]
+
+
+def _file_pages() -> list[URLPattern]:
+    """A file's pages below `console/files/<ref>/`, named `djsci_file_<what>`."""
+    views: dict[str, View] = {
+        "": pages_files.file_page,
+        "run": pages_files.file_run,
+        "runs": pages_files.file_runs,
+        "source": pages_versions.file_source,
+        "versions": pages_versions.file_versions,
+        "versions/diff": pages_versions.file_diff,
+        "versions/restore": pages_versions.file_restore,
+        "api": pages_api.file_api,
+        "settings": pages_settings.file_settings,
+        "settings/delete": pages_settings.file_delete,
+    }
+    return [
+        pattern
+        for route, view in views.items()
+        for pattern in _both(
+            f"djsci/console/files/<str:name_id>/{route}".rstrip("/"),
+            view,
+            f"djsci_file_{route.rpartition('/')[2]}".rstrip("_"),
+        )
     ]
 
 
@@ -44,12 +84,23 @@ djsci_urls: list[URLPattern] = [
     *_both("djsci/health/live", health.live, "djsci_live"),
     *_both("djsci/health/ready", health.ready, "djsci_ready"),
     *_both("djsci/metrics", health.metrics, "djsci_metrics"),
-    *_both("djsci/console", pages.catalogue, "djsci_console"),
-    *_both("djsci/console/files/<str:name_id>", pages.file_page, "djsci_file"),
-    *_both("djsci/console/files/<str:name_id>/run", pages.file_run, "djsci_file_run"),
-    *_both("djsci/console/runs", pages.history, "djsci_runs"),
-    *_both("djsci/console/runs/<str:run_id>", pages.run_page, "djsci_run"),
-    *_both("djsci/console/runs/<str:run_id>/cancel", pages.run_cancel, "djsci_run_cancel"),
-    *_both("djsci/console/runs/<str:run_id>/log.txt", pages.run_log, "djsci_run_log"),
+    *_both("djsci/console", pages_catalogue.catalogue, "djsci_console"),
+    *_both("djsci/console/files/new", pages_upload.file_new, "djsci_file_new"),
+    *_file_pages(),
+    *_both("djsci/console/tokens", pages_tokens.token_list, "djsci_tokens"),
+    *_both(
+        "djsci/console/tokens/<str:token_id>/revoke",
+        pages_tokens.token_revoke,
+        "djsci_token_revoke",
+    ),
+    *_both("djsci/console/health", pages_health.health_page, "djsci_health"),
+    *_both("djsci/console/runs", pages_history.history, "djsci_runs"),
+    *_both("djsci/console/runs/news", pages_history.news, "djsci_runs_news"),
+    *_both("djsci/console/runs/cancel", pages_history.cancel_many, "djsci_runs_cancel"),
+    *_both("djsci/console/runs/<str:run_id>", pages_runs.run_page, "djsci_run"),
+    *_both("djsci/console/runs/<str:run_id>/cancel", pages_runs.run_cancel, "djsci_run_cancel"),
+    *_both("djsci/console/runs/<str:run_id>/again", pages_runs.run_again, "djsci_run_again"),
+    *_both("djsci/console/runs/<str:run_id>/log.txt", pages_runs.run_log, "djsci_run_log"),
+    re_path(r"^djsci/console/[\s\S]*\Z", pages_errors.unknown),
     re_path(r"^djsci/[\s\S]*\Z", surface.unknown),
 ]

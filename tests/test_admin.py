@@ -396,10 +396,20 @@ def test_the_admin_links_the_console(root: Any) -> None:
     file = upload(owner=root)
     run = start_run(file, "running")
     client = signed_in(root)
-    page = client.get(f"{FILES}{file.pk}/change/").content.decode()
-    assert f'href="/djsci/console/files/{file.pk}/"' in page
-    page = client.get(f"/admin/djsci/run/{run.pk}/change/").content.decode()
-    assert f'href="/djsci/console/runs/{run.pk}/"' in page
+    runs = "/admin/djsci/run/"
+    for there, links in (
+        (
+            f"{FILES}{file.pk}/change/",
+            f'<a href="/djsci/console/files/{file.pk}/" class="viewsitelink"',
+        ),
+        (FILES, f'<a href="/djsci/console/files/{file.pk}/">Run'),
+        (
+            f"{runs}{run.pk}/change/",
+            f'<a href="/djsci/console/runs/{run.pk}/" class="viewsitelink"',
+        ),
+        (runs, f'<a href="/djsci/console/runs/{run.pk}/">Watch'),
+    ):
+        assert links in client.get(there).content.decode()
 
 
 def test_a_token_is_shown_once_and_only_its_digest_stays(root: Any) -> None:

@@ -141,6 +141,12 @@ def test_serving_the_media_folder_is_warned_about(root: str | None, expected: se
             assert ids() == expected
 
 
+@pytest.mark.parametrize("changed", [{"STATIC_URL": None}, {"STATICFILES_FINDERS": []}], ids=str)
+def test_a_console_without_its_files_is_warned_about(changed: dict[str, Any]):
+    with override_settings(ALLOWED_HOSTS=[], **changed):
+        assert ids() == {"djsci.W008"}
+
+
 @pytest.mark.parametrize(
     ("level", "expected"),
     [("bwrap", {"djsci.E013"}), ("auto", {"djsci.W007"}), ("process", set())],
@@ -176,7 +182,7 @@ def fake(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_check_is_documented_and_tried():
-    text = (ROOT / "djsci" / "checks.py").read_text()
+    text = "".join((ROOT / "djsci" / name).read_text() for name in ("checks.py", "served.py"))
     known = set(re.findall(r"djsci\.[EW]\d{3}", text))
     documented = re.findall(r"^\| `(djsci\.[EW]\d{3})` \|", documents(), re.MULTILINE)
     assert len(known) > 10

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from asyncio import timeout as within
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -183,6 +185,7 @@ def test_make_run_prints_lines_that_answer_and_works_a_second_time(make_run: Any
         "heyo multiverse !!!! [python]",
     ]
     assert answer(calls[2])["result"]["total"] == "433.80"
+    assert_hashed_files_are_kept_for_ever(first.port)
     first.interrupt()
     second = make_run()
     again = second.wait_until_it_serves().replace(f":{second.port}", f":{first.port}")
@@ -190,6 +193,35 @@ def test_make_run_prints_lines_that_answer_and_works_a_second_time(make_run: Any
     second.interrupt()
     for name in ("secret_key", "demo_password", "demo_token"):
         assert stat.S_IMODE((clone / "data" / name).stat().st_mode) == 0o600
+
+
+def assert_hashed_files_are_kept_for_ever(port: int) -> None:
+    """Those that the login page names, compressed where that is worth it."""
+    site = f"http://127.0.0.1:{port}"
+    page = httpx.get(f"{site}/accounts/login/").text
+    for kind in ("css", "js"):
+        [address] = re.findall(rf'"(/static/djsci/console\.[0-9a-f]{{12}}\.{kind})"', page)
+        answer = httpx.get(site + address, headers={"Accept-Encoding": "gzip"})
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        assert answer.content == (ROOT / "djsci/static/djsci" / f"console.{kind}").read_bytes()
+
+
+def test_the_wheel_holds_the_console(tmp_path: Path):
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        timeout=100,
+    )
+    [wheel] = tmp_path.iterdir()
+    with zipfile.ZipFile(wheel) as held:
+        for name in ("console.js", "console.css", "icon.svg"):
+            path = f"djsci/static/djsci/{name}"
+            assert held.read(path) == (ROOT / path).read_bytes()
+        assert "djsci/templates/djsci/run_console.html" in held.namelist()
+        assert not [name for name in held.namelist() if name.startswith(("frontend", "tests"))]
 
 
 def demo_lines(said: str) -> list[str]:
@@ -305,7 +337,7 @@ def test_the_project_has_a_login_an_admin_and_static_files():
         assert client.get("/").headers["location"].endswith("djsci/console/")
         page = client.get("/accounts/login/")
         assert page.status_code == 200
-        style = client.get("/static/asgi_project/login.css")
+        style = client.get("/static/djsci/console.css")
         assert style.status_code == 200
         assert "access-control-allow-origin" not in style.headers
         assert client.get("/static/admin/css/base.css").status_code == 200
@@ -328,7 +360,7 @@ def test_the_project_has_a_login_an_admin_and_static_files():
 def test_five_failed_logins_make_an_address_wait_and_successes_do_not_count():
     with live.server("daphne") as site, httpx.Client(base_url=site.url, timeout=30) as client:
         site.seed({"users": [{"name": "ada"}]})
-        assert client.get("/static/asgi_project/login.css").status_code == 200
+        assert client.get("/static/djsci/console.css").status_code == 200
 
         def sign_in(password: str) -> int:
             client.cookies.clear()

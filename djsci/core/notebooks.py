@@ -67,6 +67,21 @@ def code_cells(document: Mapping[str, Any], *, name: str, limit: int) -> list[Co
     return [cell for cell in read if cell is not None]
 
 
+def markdown_cells(document: Mapping[str, Any], *, name: str) -> list[tuple[int, str]]:
+    """The text of each markdown cell, and after how many code cells it stands."""
+    found: list[tuple[int, str]] = []
+    before = 0
+    for cell in _all_cells(document, name):
+        kind = cell.get("cell_type", "code") if isinstance(cell, dict) else ""
+        if kind == "code":
+            before += 1
+        elif kind == "markdown":
+            text = cell.get("source", "")
+            parts = text if isinstance(text, list) else [text]
+            found.append((before, "".join(part for part in parts if isinstance(part, str))))
+    return found
+
+
 def _all_cells(document: Mapping[str, Any], name: str) -> Iterator[Any]:
     sheets = document.get("worksheets")  # nbformat 2 and 3
     holders = [*sheets, document] if isinstance(sheets, list) else [document]

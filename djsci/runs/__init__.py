@@ -16,6 +16,7 @@ from .reading import (
     result_text,
     view,
 )
+from .repeat import repeat
 
 __all__ = [
     "Page",
@@ -30,6 +31,7 @@ __all__ = [
     "iso",
     "page",
     "public_error",
+    "repeat",
     "result_text",
     "start",
     "view",

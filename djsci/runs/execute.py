@@ -129,7 +129,7 @@ def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:
     source = replace(
         versions.source(run.version), file=str(run.file_id), version=str(run.version_id)
     )
-    return source, _request(run), registry.choose(run.file, run.version, source)
+    return source, stored_request(run), registry.choose(run.file, run.version, source)
 
 
 async def _note(run: Run, choice: Choice, recorder: Recorder) -> None:
@@ -177,7 +177,8 @@ def _refusal(run: Run) -> str:
     return "" if permissions.may_run(caller, run.file) else "the right to run it was withdrawn"
 
 
-def _request(run: Run) -> HandlerRequest:
+def stored_request(run: Run) -> HandlerRequest:
+    """What the handler is, or was, called with."""
     text = run.request
     if text.startswith("blob:"):
         text = blobs.get(text.removeprefix("blob:")).decode()

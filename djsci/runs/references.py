@@ -26,10 +26,9 @@ class References:
         parts = {mime: _raw(mime, part) for mime, part in data.items()}
         inline = sum(map(len, parts.values()))
         for mime, raw in sorted(parts.items(), key=lambda item: -len(item[1])):
-            if len(raw) <= OVER and inline <= _INLINE:
-                break
-            data[mime] = await self._reference(raw)
-            inline -= len(raw)
+            if len(raw) > OVER or inline > _INLINE or _is_like_a_reference(data[mime]):
+                data[mime] = await self._reference(raw)
+                inline -= len(raw)
         return replace(event, data=data)
 
     async def chunk(self, event: Chunk) -> Chunk:
@@ -50,6 +49,11 @@ class References:
 
     async def _reference(self, raw: bytes) -> dict[str, Any]:
         return {"ref": await self._store(raw), "size": len(raw)}
+
+
+def _is_like_a_reference(part: Any) -> bool:
+    """Whether user code made it look like one of ours, which would show it any stored bytes."""
+    return isinstance(part, dict) and "ref" in part
 
 
 def size_of(event: Display) -> int:

@@ -8,16 +8,15 @@ from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from django.shortcuts import render
 from ninja import NinjaAPI
 
-from djsci import calling, surface
+from djsci import calling, policy, surface
 from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import PrivateFile
 
-from . import api_schemas, documents
+from . import api_schemas, documents, page
 
 MOST_FILES = 500
 
@@ -116,6 +115,7 @@ def views(api: NinjaAPI) -> tuple[surface.View, surface.View]:
             for path, operations in whole["paths"].items()
             for method, operation in operations.items()
         ]
-        return render(request, "djsci/api_docs.html", {"rows": rows})
+        drawn = await in_database(page.render, request, "api_docs.html", {"rows": rows}, caller)
+        return policy.with_policy(request, drawn)
 
     return openapi, docs

@@ -1,10 +1,9 @@
 """`api/v1/runs/` and `files/<ref>/runs/`: start, list, show, read, cancel."""
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from ninja import Query, Router
@@ -14,10 +13,9 @@ from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.core.errors import BadParameters, BadRequest, Conflict
-from djsci.core.events import FINAL, LIVE
 from djsci.models import Run
 
-from . import bodies, documents, reading, streams
+from . import bodies, documents, reading, run_filters, streams
 
 router = Router(tags=["runs"])
 of_files = Router(tags=["runs"])
@@ -62,7 +60,7 @@ async def list_runs(
     limit: Limit = 50,
 ) -> HttpResponse:
     caller = await calling.signed_in(request)
-    conditions = _conditions(file, state, user, since)
+    conditions = run_filters.conditions(file, state, user, since)
 
     def look_up() -> dict[str, Any]:
         permissions.require_scope(caller, "runs:read")
@@ -142,37 +140,3 @@ def _last_seen(request: HttpRequest, run_id: str, after: int) -> int:
     if prefix not in ("", run_id) or not (seq.isascii() and seq.isdigit()) or len(seq) > 18:
         raise BadRequest("Last-Event-ID is not the id of an event of this run.")
     return int(seq)
-
-
-def _conditions(file: str | None, state: str | None, user: str | None, since: str | None) -> Q:
-    if "\x00" in f"{file}{user}":
-        raise BadRequest("Nothing is named with a NUL character.")
-    conditions = Q()
-    if file is not None:
-        conditions &= Q(file__pk=file) | Q(file__name=file)
-    if state is not None:
-        conditions &= Q(state__in=_states(state))
-    if user is not None:
-        conditions &= Q(user__username=user)
-    if since is not None:
-        conditions &= Q(created__gte=_time(since))
-    return conditions
-
-
-def _states(text: str) -> list[str]:
-    states = text.split(",")
-    unknown = sorted(set(states) - {*LIVE, *FINAL})
-    if unknown:
-        message = f"No such state. There are {', '.join((*LIVE, *FINAL))}."
-        raise BadRequest(message, errors=[{"field": "state", "message": message}])
-    return states
-
-
-def _time(text: str) -> datetime:
-    """ISO 8601; a `+` that the query made a blank is one again. Without a zone it is UTC."""
-    try:
-        time = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text)
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
-    except (ValueError, OverflowError) as error:
-        message = "An ISO 8601 time is needed, such as 2027-01-31T12:00:00Z."
-        raise BadRequest(message, errors=[{"field": "since", "message": message}]) from error

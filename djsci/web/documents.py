@@ -43,6 +43,11 @@ def answer(value: Any, *, status: int = 200) -> HttpResponse:
     return response
 
 
+def indented(value: Any) -> str:
+    """JSON for people."""
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
 def run_document(run: Run, caller: Caller) -> dict[str, Any]:
     """A run as the caller may see it."""
     path = run_path(run.pk)
@@ -149,12 +154,12 @@ def page(
     """The contract's list, newest first: `created`, then the key; rows without a time come last."""
     limit = min(limit, MOST_ITEMS)
     if cursor:
-        rows = rows.filter(_after(cursor))
+        rows = rows.filter(after(cursor))
     found: Sequence[Item] = list(_newest_first(rows)[: limit + 1])
     more = len(found) > limit
     return {
         "items": [describe(row) for row in found[:limit]],
-        "next": _cursor(found[limit - 1]) if more else None,
+        "next": cursor_of(found[limit - 1]) if more else None,
     }
 
 
@@ -162,12 +167,14 @@ def _newest_first(rows: "QuerySet[Item]") -> "QuerySet[Item]":
     return rows.order_by(F("created").desc(nulls_last=True), "-pk")
 
 
-def _cursor(row: Any) -> str:
+def cursor_of(row: Any) -> str:
+    """Where a list goes on after this row."""
     created = row.created.isoformat() if row.created else None
     return base64.urlsafe_b64encode(json.dumps([created, row.pk]).encode()).decode().rstrip("=")
 
 
-def _after(cursor: str) -> Q:
+def place_of(cursor: str) -> tuple[datetime | None, str | int]:
+    """The time and key that a cursor names. Raises `BadRequest`."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         created, key = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
@@ -180,6 +187,12 @@ def _after(cursor: str) -> Q:
         or (time is not None and time.tzinfo is None)
     ):
         raise BadRequest("This cursor is not one of ours.")
+    return time, key
+
+
+def after(cursor: str) -> Q:
+    """The rows that come later in a list, newest first."""
+    time, key = place_of(cursor)
     if time is None:
         return Q(created=None, pk__lt=key)
     return Q(created=None) | Q(created__lt=time) | Q(created=time, pk__lt=key)

@@ -1,156 +1,249 @@
-"""A form's fields out of a JSON Schema, and the parameters out of what was typed in."""
+"""A form's fields out of a JSON Schema, with defaults, a run's parameters or what was typed."""
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.http import QueryDict
 
-from djsci.core import schema as parameters_schema
-from djsci.core.errors import BadParameters, BadRequest
-from djsci.core.jsontext import parse_json
-
 WHOLE = "parameters"  # the one field where nothing is known of the parameters
+DEEPEST = 4  # fieldsets in fieldsets; below is JSON
 _PREFIX = "p-"
-_INPUTS = {"date": "date", "date-time": "text", "time": "time"}
+_INPUTS = {"date": "date", "date-time": "text", "time": "text", "duration": "text"}
+_HINTS = {
+    "date-time": "2030-06-01T13:45:00Z",
+    "time": "13:45:00",
+    "duration": "seconds, or PT1M30S",
+    "uuid": "a UUID",
+}
 _SCALARS = ("string", "integer", "number")
+_ABSENT = object()
+
+Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One field. `kind` is an input's type, or checkbox, select, lines, json."""
+    """One field. `kind` is an input's type, or checkbox, select, choices, lines, json, any, group.
 
-    name: str
+    `choices` are checkboxes, `lines` a list, one item a line; `any` is JSON, else plain text;
+    a `group` has `fields`.
+    """
+
+    path: tuple[str, ...]
     kind: str
     hint: str
     help: str
     is_required: bool
+    id: str = ""
     value: str = ""
+    chosen: tuple[str, ...] = ()
     is_checked: bool = False
+    is_nullable: bool = False
     options: tuple[str, ...] = ()
+    least: str = ""
+    most: str = ""
+    step: str = ""
     error: str = ""
+    fields: "tuple[Field, ...]" = ()
+
+    @property
+    def name(self) -> str:
+        return self.path[-1]
 
     @property
     def key(self) -> str:
         """The name in the form: no parameter can be taken for a field of ours."""
-        return f"{_PREFIX}{self.name}"
+        return _PREFIX + ".".join(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Filling:
+    """What the fields hold: what was typed, else these values, else the defaults."""
+
+    typed: QueryDict | None
+    errors: Mapping[str, str]
 
 
 def of_schema(
-    schema: Mapping[str, Any],
+    schema: Schema,
     *,
     typed: QueryDict | None = None,
     errors: Iterable[Mapping[str, Any]] = (),
+    values: Mapping[str, Any] | None = None,
 ) -> list[Field]:
-    """The fields, with what was typed and what is wrong with it."""
-    messages = {str(error.get("field", "")).split(".")[0].split("[")[0]: error for error in errors}
-    properties = schema.get("properties") or {}
-    if not properties and schema.get("additionalProperties"):
-        properties = {WHOLE: {"type": "object", "description": "A JSON object, or nothing."}}
+    """The fields, with what was typed and what is wrong with it, or with `values`."""
+    if _takes_anything(schema):
+        whole = {"type": "object", "description": "A JSON object, or nothing."}
+        given = {WHOLE: values} if values else None
+        schema = {"properties": {WHOLE: whole}}
+        values = given
+    messages = {str(error.get("field", "")): str(error.get("message", "")) for error in errors}
+    filling = _Filling(typed=typed, errors=messages)
+    return list(_fields(schema, (), "f", values or {}, filling))
+
+
+def _takes_anything(schema: Schema) -> bool:
+    return not schema.get("properties") and bool(schema.get("additionalProperties"))
+
+
+def _fields(
+    schema: Schema,
+    path: tuple[str, ...],
+    place: str,
+    values: Mapping[str, Any],
+    filling: _Filling,
+) -> Iterable[Field]:
     required = schema.get("required") or ()
-    return [
-        _field(
-            name,
+    for number, (name, wanted) in enumerate((schema.get("properties") or {}).items(), 1):
+        value = values.get(name, wanted.get("default", _ABSENT))
+        yield _field(
             wanted,
+            path=(*path, name),
+            id=f"{place}-{number}",
+            value=value,
             is_required=name in required,
-            typed=typed,
-            error=str(messages.get(name, {}).get("message", "")),
+            filling=filling,
         )
-        for name, wanted in properties.items()
-    ]
 
 
 def _field(
-    name: str, wanted: Mapping[str, Any], *, is_required: bool, typed: QueryDict | None, error: str
+    wanted: Schema,
+    *,
+    path: tuple[str, ...],
+    id: str,
+    value: Any,
+    is_required: bool,
+    filling: _Filling,
 ) -> Field:
-    branches = [each for each in wanted.get("anyOf", [wanted]) if each.get("type") != "null"]
-    kind = _kind(branches)
-    value = _text(wanted.get("default"), kind)
-    options: tuple[str, ...] = ()
-    if kind == "select":
-        options = tuple(_option(each) for each in branches[0]["enum"])
-    if typed is not None:
-        value = typed.get(f"{_PREFIX}{name}", "")
-    return Field(
-        name=name,
+    branches = branches_of(wanted)
+    kind = kind_of(wanted, depth=len(path))
+    first = branches[0] if branches else {}
+    whole = kind == "number" and {each.get("type") for each in branches} == {"integer"}
+    field = Field(
+        path=path,
         kind=kind,
+        id=id,
         hint=_hint(branches, kind),
         help=str(wanted.get("description", "")),
         is_required=is_required,
-        value=value,
-        is_checked=value == "true",
-        options=options,
-        error=error,
+        is_nullable=is_nullable(wanted),
+        options=_options(first, kind),
+        least=_bound(first, "minimum"),
+        most=_bound(first, "maximum"),
+        step=("1" if whole else "any") if kind == "number" else "",
+        error=_error(path, kind, filling.errors),
     )
+    if kind == "group":
+        inner = value if isinstance(value, Mapping) else {}
+        return replace(field, fields=tuple(_fields(first, path, id, inner, filling)))
+    return _filled(field, value, filling.typed)
 
 
-def _kind(branches: list[Mapping[str, Any]]) -> str:
+def _filled(field: Field, value: Any, typed: QueryDict | None) -> Field:
+    if typed is not None:
+        text = typed.get(field.key, "")
+        chosen = tuple(typed.getlist(field.key)) if field.kind == "choices" else ()
+        return replace(field, value=text, chosen=chosen, is_checked=text == "true")
+    chosen = tuple(map(as_text, value)) if isinstance(value, list) else ()
+    text = _shown(value, field.kind)
+    return replace(field, value=text, chosen=chosen, is_checked=value is True)
+
+
+def branches_of(wanted: Schema) -> list[Schema]:
+    """What a value may be, null aside."""
+    return [each for each in wanted.get("anyOf", [wanted]) if each.get("type") != "null"]
+
+
+def is_nullable(wanted: Schema) -> bool:
+    """Whether null fits."""
+    return any(each.get("type") == "null" for each in wanted.get("anyOf", [wanted]))
+
+
+def kind_of(wanted: Schema, *, depth: int = 1) -> str:
+    """How a parameter is typed in."""
+    branches = branches_of(wanted)
     first = branches[0] if branches else {}
-    if len(branches) == 1 and first.get("enum"):
-        return "select"
-    kinds = {str(each.get("type")) for each in branches}
-    if len(branches) == 1 and first.get("format") in _INPUTS:
-        return _INPUTS[first["format"]]
+    kinds = {_type(each) for each in branches}
+    if len(branches) == 1:
+        if first.get("enum"):
+            return "select"
+        if first.get("format") in _INPUTS:
+            return _INPUTS[first["format"]]
+        if kinds == {"object"} and first.get("properties") and depth < DEEPEST:
+            return "group"
+        items = first.get("items") or {}
+        if kinds == {"array"} and items.get("enum") and not first.get("prefixItems"):
+            return "choices"
     if kinds == {"boolean"}:
-        return "checkbox"
+        return "select" if is_nullable(wanted) else "checkbox"
     if kinds <= {"integer", "number"}:
         return "number"
-    if kinds == {"array"} and first.get("items", {}).get("type") in _SCALARS:
+    if kinds == {"array"} and _type(first.get("items") or {}) in _SCALARS:
         return "lines"
     if "array" in kinds or "object" in kinds:
         return "json"
-    return "text"
+    return "any" if "" in kinds else "text"
 
 
-def _hint(branches: list[Mapping[str, Any]], kind: str) -> str:
-    if kind == "lines":
-        return "one a line"
-    if kind == "json":
-        return "JSON"
-    words = [str(each.get("format") or each.get("type") or "any") for each in branches]
-    return " or ".join(dict.fromkeys(words))
+def _type(branch: Schema) -> str:
+    """The type, or that of the default where nothing else is known."""
+    if "type" in branch or set(branch) - {"description"} != {"default"}:
+        return str(branch.get("type", "any" if branch.get("enum") else ""))
+    kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {**kinds, list: "array", dict: "object"}.get(type(branch["default"]), "")
 
 
-def _text(default: Any, kind: str) -> str:
-    """A default as it is typed in."""
-    if default is None:
+def _hint(branches: list[Schema], kind: str) -> str:
+    fixed = {"lines": "one a line", "json": "JSON", "any": "JSON, else text", "choices": ""}
+    if kind in fixed:
+        return fixed[kind]
+    words = [
+        _HINTS.get(str(each.get("format"))) or str(each.get("format") or _type(each) or "any")
+        for each in branches
+    ]
+    return "" if kind in ("select", "group") else " or ".join(dict.fromkeys(words))
+
+
+def _options(first: Schema, kind: str) -> tuple[str, ...]:
+    if kind == "select":
+        values = first.get("enum") or (True, False)
+        return tuple(as_text(each) for each in values if each is not None)
+    if kind == "choices":
+        return tuple(as_text(each) for each in first["items"]["enum"])
+    return ()
+
+
+def _bound(first: Schema, name: str) -> str:
+    value = first.get(name)
+    return as_text(value) if isinstance(value, int | float) else ""
+
+
+def _error(path: tuple[str, ...], kind: str, errors: Mapping[str, str]) -> str:
+    """What is wrong here; what is wrong inside a field that is no group stands at the field."""
+    own = ".".join(path)
+    for place, message in errors.items():
+        if place == own:
+            return message
+        if kind != "group" and place.startswith((f"{own}.", f"{own}[")):
+            return f"{place.removeprefix(own).lstrip('.')} {message}"
+    return ""
+
+
+def _shown(value: Any, kind: str) -> str:
+    """A value as it is typed in."""
+    if value is _ABSENT or (value is None and kind != "json"):
         return ""
-    if kind == "lines" and isinstance(default, list):
-        return "\n".join(_option(each) for each in default)
-    if kind == "json":
-        return json.dumps(default, ensure_ascii=False, indent=2)
-    return _option(default)
+    if kind == "lines" and isinstance(value, list):
+        return "\n".join(as_text(each) for each in value)
+    if kind in ("json", "lines"):
+        return json.dumps(value, ensure_ascii=False, indent=2) if value is not None else ""
+    if kind == "any" and not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    return as_text(value)
 
 
-def _option(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """A scalar as people type it."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def parameters(schema: Mapping[str, Any], typed: QueryDict) -> dict[str, Any]:
-    """The values that were typed; a field left empty leaves the handler its default.
-
-    Raises `BadParameters` where a JSON field holds none.
-    """
-    texts: dict[str, list[str]] = {}
-    for field in of_schema(schema, typed=typed):
-        if field.kind == "checkbox":
-            texts[field.name] = ["true" if field.is_checked else "false"]
-        elif field.value.strip() or (field.is_required and field.kind == "text"):
-            is_list = field.kind == "lines" and not field.value.lstrip().startswith("[")
-            lines = [line for line in field.value.splitlines() if line.strip()]
-            texts[field.name] = lines if is_list else [field.value]
-    if not schema.get("properties") and WHOLE in texts:
-        return _whole(texts[WHOLE][0])
-    return parameters_schema.from_text(schema, texts)
-
-
-def _whole(text: str) -> dict[str, Any]:
-    try:
-        value = parse_json(text)
-    except BadRequest as error:
-        raise BadParameters(errors=[{"field": WHOLE, "message": error.detail}]) from error
-    if not isinstance(value, dict):
-        message = "must be a JSON object"
-        raise BadParameters(errors=[{"field": WHOLE, "message": message}])
-    return value

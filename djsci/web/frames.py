@@ -2,77 +2,110 @@
 
 import ipaddress
 import json
-import re
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils.html import format_html
 from django.views.decorators.clickjacking import xframe_options_exempt
 
-from djsci import blobs, problems, runs
+from djsci import problems, runs
 from djsci.access import permissions
 from djsci.access import requests as access
-from djsci.core.errors import BadMethod, DjsciError, Forbidden, NotAuthenticated, NotFound
+from djsci.access.callers import Caller
+from djsci.core.errors import BadMethod, DjsciError, NotAuthenticated, NotFound
+from djsci.models import Run
 from djsci.runs import log
+
+from . import frame_document
+from .frame_document import Level
 
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
 _HEADERS = {
-    "Connection-Allowlist": "()",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "private, no-cache",
 }
-POLICY = (
-    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "font-src data:; connect-src 'none'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'self'"
-)
-# What would load, embed or lead elsewhere is renamed: unknown elements do nothing.
-_TAGS = re.compile(
-    r"<(/?)(?=(?:meta|iframe|frame|object|embed|link|base|portal|fencedframe)(?![\w:-]))",
-    re.IGNORECASE,
-)
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Output {seq}</title><style>
-:root {{ color-scheme: light dark; }}
-body {{ margin: 8px; font: 13px/1.45 system-ui, sans-serif; }}
-table {{ border-collapse: collapse; border: 0; font-variant-numeric: tabular-nums; }}
-th, td {{ border: 0; border-bottom: 1px solid light-dark(#dfe2e8, #30353e); padding: 3px 10px; text-align: right; white-space: nowrap; }}
-th {{ font-weight: 600; }}
-</style></head><body>{body}</body></html>
-"""  # noqa: E501
+_SCRIPTS: dict[Level, str] = {
+    "static": f"'sha256-{frame_document.REPORTER_HASH}'",
+    "interactive": "'unsafe-inline' 'unsafe-eval'",
+}
+_ALONE_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+_ALONE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Shown inside its run only</title>
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+</head><body><main><h1>This output is shown inside its run only</h1>
+<p>What a run displays may hold code of somebody else. It is safe inside the page of the run.</p>
+<p><a href="{}">Open the run</a></p>
+<p><a href="{}" download>Download the output as it is</a></p></main></body></html>
+"""
+
+
+def policy(level: Level) -> str:
+    """The Content-Security-Policy of a frame."""
+    return (
+        f"sandbox allow-scripts; default-src 'none'; script-src {_SCRIPTS[level]}; "
+        "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; connect-src 'none'; "
+        "form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
+    )
+
+
+def may_run_scripts(caller: Caller, run: Run) -> bool:
+    """Whether the run's outputs may run their scripts at once; else the reader clicks first."""
+    if (run.file.settings or {}).get("output") == "interactive":
+        return True
+    uploader = run.version.uploader_id
+    return uploader is not None and bool(uploader == caller.user.pk)
 
 
 @xframe_options_exempt
 def output_frame(request: HttpRequest, run_id: str, seq: int) -> HttpResponse:
-    """The HTML of event `seq`, without scripts; for frames of our own pages only."""
+    """What event `seq` displays, at the level asked for; for frames of our own pages only."""
+    level: Level = "interactive" if request.GET.get("level") == "interactive" else "static"
     try:
         if request.method not in ("GET", "HEAD"):
             raise BadMethod
-        body = _html_of(request, run_id, seq)
+        response = _page(request, run_id, seq, level)
     except Exception as error:
-        response = problems.failure(error)
-    else:
-        response = HttpResponse(_PAGE.format(seq=seq, body=inert(body)))
-    response["Content-Security-Policy"] = POLICY
+        response = _failed(request, seq, problems.failure(error))
+    response.setdefault("Content-Security-Policy", policy(level))
     for name, value in _HEADERS.items():
         response[name] = value
     return response
 
 
-def _html_of(request: HttpRequest, run_id: str, seq: int) -> str:
+def _page(request: HttpRequest, run_id: str, seq: int, level: Level) -> HttpResponse:
     caller = access.caller_of(request)
     if not caller.is_authenticated:
         raise NotAuthenticated
     permissions.require_watch(caller, runs.get_now(run_id))
-    if not _is_framed(request):
-        raise Forbidden("An output is shown inside the page of its run only.")
     data = display(run_id, seq)
-    part = data.get("text/html")
-    if part is None:
+    if not _is_framed(request):
+        return _alone(run_id, seq, data)
+    text = frame_document.document(data, seq=seq, level=level)
+    if text is None:
         raise NotFound
-    return text_of(part)
+    # No connection at all, by whatever means: CSP knows nothing of WebRTC.
+    return HttpResponse(text, headers={"Connection-Allowlist": "()"})
+
+
+def _failed(request: HttpRequest, seq: int, failure: HttpResponse) -> HttpResponse:
+    """A frame says it in words; everybody else has the problem as JSON."""
+    if request.headers.get("Sec-Fetch-Dest") != "iframe":
+        return failure
+    text = frame_document.notice(f"This output cannot be shown ({failure.status_code}).", seq=seq)
+    return HttpResponse(text, status=failure.status_code)
+
+
+def _alone(run_id: str, seq: int, data: dict[str, Any]) -> HttpResponse:
+    """403 for a tab of its own: where the output is shown, and the output as a file."""
+    kind = next((kind for kind in frame_document.RANKED if kind in data), "text/plain")
+    frame = reverse("djsci_output_frame", args=(run_id, seq))
+    download = f"{frame.removesuffix('frame/')}data/?type={kind}"
+    body = format_html(_ALONE, reverse("djsci_run", args=(run_id,)), download)
+    return HttpResponse(body, status=403, headers={"Content-Security-Policy": _ALONE_POLICY})
 
 
 def _is_framed(request: HttpRequest) -> bool:
@@ -106,15 +139,3 @@ def display(run_id: str, seq: int) -> dict[str, Any]:
         raise NotFound
     data: dict[str, Any] = event["data"]
     return data
-
-
-def inert(markup: str) -> str:
-    """The markup with every tag renamed that would load or lead elsewhere."""
-    return _TAGS.sub(r"<\1x-", markup)
-
-
-def text_of(part: Any) -> str:
-    """A part of a bundle: text, a list of lines, or stored for its size."""
-    if isinstance(part, dict):
-        return blobs.get(part["ref"]).decode(errors="replace")
-    return "".join(part) if isinstance(part, list) else str(part)

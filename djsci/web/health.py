@@ -45,7 +45,7 @@ async def ready(request: HttpRequest) -> HttpResponseBase:
     """503 for what this process lacks, 200 `degraded` for what others lack; staff see why."""
     if request.method != "GET":
         return surface.refused_method(("GET",))
-    found = await _checked()
+    found = await checked()
     failed = [name for name, reason in found.items() if reason and name in _OWN]
     degraded = any(found.values())
     status = "unavailable" if failed else "degraded" if degraded else "ok"
@@ -61,7 +61,7 @@ async def ready(request: HttpRequest) -> HttpResponseBase:
     return answer
 
 
-async def _checked() -> dict[str, str]:
+async def checked() -> dict[str, str]:
     """Each check's name with what is wrong, or ''; kept for a second."""
     global _kept
     until, found = _kept

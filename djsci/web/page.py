@@ -1,26 +1,27 @@
 """What every page has in common: who may come in, the errors as pages, the policy for scripts."""
 
-import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
-from urllib.parse import urlsplit
 
-from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
+from django.db import DatabaseError
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.middleware.csrf import CsrfViewMiddleware, get_token
+from django.http.response import HttpResponseBase
+from django.middleware.csrf import get_token
 from django.shortcuts import render as django_render
 from django.urls import NoReverseMatch, reverse
+from django.views.decorators.csrf import csrf_exempt
 
 from djsci import problems, surface
 from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.access.callers import Caller
-from djsci.core.errors import BadMethod, Forbidden, NotAuthenticated
+from djsci.core.errors import BadMethod, Forbidden, NotAuthenticated, NotFound
+from djsci.policy import nonce, with_policy
 
-View = Callable[..., HttpResponse]
+View = Callable[..., HttpResponseBase]
 
 
 def page(*methods: str) -> Callable[[View], View]:
@@ -28,46 +29,60 @@ def page(*methods: str) -> Callable[[View], View]:
 
     def decorate(view: View) -> View:
         @wraps(view)
-        def answer(request: HttpRequest, **kwargs: Any) -> HttpResponse:
+        def answer(request: HttpRequest, **kwargs: Any) -> HttpResponseBase:
             if request.method == "OPTIONS" or (request.method == "HEAD" and "GET" not in methods):
-                return _with_policy(request, surface.without_content(methods))
+                return with_policy(request, surface.without_content(methods))
             caller: Caller | None = None
             try:
-                caller = _admit(request, methods)
+                known = access.caller_of(request)
+                caller = known if known.is_authenticated else None
+                _admit(request, caller, methods)
+                if any("\x00" in str(value) for value in kwargs.values()):
+                    raise NotFound  # no database holds it, and PostgreSQL will not even look
                 response = view(request, caller, **kwargs)
             except NotAuthenticated:
                 response = redirect_to_login(request.get_full_path())
             except Exception as error:
-                response = _problem(request, error, caller, methods)
-            return _with_policy(request, response)
+                response = problem_page(request, error, caller)
+                if isinstance(error, BadMethod):
+                    response["Allow"] = ", ".join(methods)
+            return with_policy(request, response)
 
-        served: View = non_atomic_requests(answer)
+        # CSRF is checked by `access.requests`, so that its refusal is a page of ours too.
+        served: View = csrf_exempt(non_atomic_requests(answer))
         return served
 
     return decorate
 
 
-def _admit(request: HttpRequest, methods: tuple[str, ...]) -> Caller:
+def _admit(request: HttpRequest, caller: Caller | None, methods: tuple[str, ...]) -> None:
     if request.method not in (*methods, *(("HEAD",) if "GET" in methods else ())):
         raise BadMethod
-    caller = access.caller_of(request)
-    if not caller.is_authenticated:
+    if caller is None:
         raise NotAuthenticated
     is_change = request.method == "POST"
     if access.guard(request, caller, runs_or_changes=is_change) != "ok":
         raise Forbidden("This form was sent from another site.")
-    return caller
 
 
-def _problem(
-    request: HttpRequest, error: Exception, caller: Caller | None, methods: tuple[str, ...]
+def problem_page(
+    request: HttpRequest,
+    error: Exception,
+    caller: Caller | None,
+    *,
+    ways: Sequence[tuple[str, str]] = (),
 ) -> HttpResponse:
+    """An error as a page that says what happened and where to go: `ways` are (address, words)."""
     problem = problems.translated(error)
-    response = render(request, "problem.html", {"problem": problem}, caller, status=problem.status)
+    may_pass = problem.status in (429, 503) and request.method in ("GET", "HEAD")
+    again = [(request.get_full_path(), "Try again")] if may_pass else []
+    context = {"problem": problem, "ways": [*ways, *again]}
+    try:
+        response = render(request, "problem.html", context, caller, status=problem.status)
+    except DatabaseError:  # it is away: who may do what cannot be asked
+        response = render(request, "problem.html", context, None, status=problem.status)
     if problem.retry_after is not None:
         response["Retry-After"] = str(problem.retry_after)
-    if isinstance(problem, BadMethod):
-        response["Allow"] = ", ".join(methods)
     return response
 
 
@@ -117,46 +132,3 @@ def see_other(request: HttpRequest, name: str, *args: Any) -> HttpResponse:
     response = HttpResponseRedirect(reverse(name, args=args))
     response.status_code = 303
     return response
-
-
-def nonce(request: HttpRequest) -> str:
-    """The request's nonce: the project's own where a middleware made one."""
-    made = getattr(request, "_csp_nonce", None)
-    if made is None:
-        made = getattr(request, "_djsci_nonce", None)
-    if made is None:
-        made = secrets.token_urlsafe(16)
-        request._djsci_nonce = made  # type: ignore[attr-defined]
-    return str(made)
-
-
-def _with_policy(request: HttpRequest, response: HttpResponse) -> HttpResponse:
-    static = _static_origin()
-    response["Content-Security-Policy"] = "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'nonce-{nonce(request)}' 'strict-dynamic'",
-            f"style-src 'self'{static}",
-            "img-src 'self' data:",
-            f"font-src 'self'{static}",
-            "connect-src 'self'",
-            "frame-src 'self'",
-            "form-action 'self'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        )
-    )
-    response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "same-origin"
-    response["X-Content-Type-Options"] = "nosniff"
-    response["Cross-Origin-Resource-Policy"] = "same-origin"
-    # Where the middleware is not installed the cookie must still be set.
-    CsrfViewMiddleware(lambda _: response).process_response(request, response)
-    return response
-
-
-def _static_origin() -> str:
-    place = urlsplit(settings.STATIC_URL or "")
-    return f" {place.scheme}://{place.netloc}" if place.netloc else ""

@@ -2,15 +2,23 @@
 
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.test import AsyncClient
+from django.utils import timezone
 
+from djsci import runs
 from djsci.access import tokens
+from djsci.core import events
+from djsci.core.events import Event
+from djsci.models import PrivateFile, Run
+from djsci.runs import log
 
 MakeClient = Callable[..., AsyncClient]
+MakeRun = Callable[..., Run]
 
 
 class Program(AsyncClient):
@@ -73,3 +81,42 @@ def problem_of(response: Any) -> dict[str, Any]:
     assert found["status"] == response.status_code
     assert {"type", "title", "status", "detail"} <= found.keys()
     return found
+
+
+@pytest.fixture
+def make_run(user: Any) -> MakeRun:
+    """A run as it would stand in the database after these events; nothing is executed."""
+
+    def make(file: PrivateFile, *said: Event, state: str = "succeeded", **columns: Any) -> Run:
+        assert file.version
+        now = timezone.now()
+        end = [] if state in events.LIVE else [events.End(state=state, elapsed=1.5)]
+        all_said = [events.Status(state="queued"), *said, *end]
+        run = Run.objects.create(
+            **{
+                "file": file,
+                "version": file.version,
+                "user": user,
+                "trigger": "api",
+                "engine": "fork",
+                "isolation": "process",
+                "timeout": 300,
+                "memory": 1,
+                "created": now,
+                "started": None if state == "queued" else now,
+                "ended": now if end else None,
+                "elapsed": 1.5 if end else None,
+                "state": "queued",
+                "queue": "nobody's",  # an executor that is still there leaves it alone
+                "lease_until": now + timedelta(hours=1),
+                **columns,
+            }
+        )
+        lines = [
+            log.numbered(event.to_json(), seq=seq, t=1e9) for seq, event in enumerate(all_said, 1)
+        ]
+        log.append(log.Append(run_id=run.pk, lease=0, head=0, lines=lines))
+        Run.objects.filter(pk=run.pk).update(state=state)
+        return runs.get_now(run.pk)
+
+    return make

@@ -1,300 +1,200 @@
-// The run page: follows a run's log over a socket, else by polling, and draws it.
-// Untrusted text enters the page as text nodes only; HTML goes into sandboxed frames.
-
-import { Terminal, ansi, element } from "./terminal.js";
-
-const config = JSON.parse(document.getElementById("djsci-config").textContent);
-const $ = (id) => document.getElementById(id);
-const clockOffset = config.now - Date.now() / 1000;
-const now = () => Date.now() / 1000 + clockOffset;
-
-// ---------------------------------------------------------------- what a run shows
-
-const view = { state: config.state, last: 0, started: config.started, outputs: new Map(), clearing: null };
-const terminal = new Terminal($("log"), (count) => {
-  $("count").textContent = `${count.toLocaleString()} line${count === 1 ? "" : "s"}`;
-});
-
-function json(text) { // numbers too large for JavaScript stay what they were
-  const keep = (_, value, context) =>
-    typeof value === "number" && JSON.rawJSON && context?.source && /^-?\d{16,}$/.test(context.source) ? JSON.rawJSON(context.source) : value;
-  return JSON.parse(text, keep);
-}
-const pretty = (value) => JSON.stringify(value, null, 2);
-
-const handlers = {
-  status(event) {
-    view.state = event.state;
-    if (event.state === "running") view.started ??= event.t;
-  },
-  stream(event) { terminal.write(event.name, event.text, event.name === "stderr" ? "stderr" : ""); },
-  log(event) { terminal.note(event.level === "warning" ? "warning" : event.level === "error" ? "bad" : "note", `[${event.level}] ${event.message}`); },
-  cell(event) {
-    view.cell = event.state === "start" ? `cell ${event.index} of ${event.count}` : "";
-    if (event.state === "start" && event.count > 1) terminal.note("note", `── cell ${event.index} ──`);
-  },
-  display_data: showOutput,
-  execute_result: showOutput,
-  update_display_data(event) {
-    const old = view.outputs.get(event.display_id);
-    if (old) old.replaceChildren(drawOutput(event));
-  },
-  clear_output(event) { if (event.wait) view.clearing = event; else clearOutputs(event); },
-  progress(event) {
-    const bar = $("progress").querySelector("progress");
-    const value = event.value ?? (event.total ? event.n / event.total : null);
-    if (value === null || value === undefined) bar.removeAttribute("value"); else bar.value = value;
-    const share = value === null || value === undefined ? "" : `${Math.round(value * 100)} %`;
-    $("progress").querySelector("span").textContent = [event.label, share].filter(Boolean).join(" · ");
-    $("progress").hidden = false;
-  },
-  chunk(event) { (view.chunks ??= []).push("value" in event ? event.value : { ref: event.ref, size: event.size }); showResult(view.chunks); },
-  artifact(event) { terminal.note("note", `[artifact] ${event.name}, ${event.size.toLocaleString()} bytes`); },
-  truncated(event) { terminal.note("warning", `── ${event.dropped_bytes.toLocaleString()} bytes, ${event.dropped_lines.toLocaleString()} lines were not kept (limit ${event.limit.toLocaleString()} bytes) ──`); },
-  error(event) {
-    const place = [event.cell && `cell ${event.cell}`, event.line && `line ${event.line}`].filter(Boolean).join(", ");
-    const line = element("p");
-    line.append(element("strong", "", event.ename), event.evalue ? `: ${event.evalue}` : "", place ? ` (${place})` : "");
-    const folded = element("details");
-    folded.append(element("summary", "quiet", "Traceback"), ansi((event.traceback ?? []).join("\n")));
-    $("error").replaceChildren(line, ...(event.traceback?.length ? [folded] : []));
-    $("error").hidden = false;
-  },
-  result(event) {
-    if (event.ref) return showLink(event);
-    showResult(event.value ?? null);
-  },
-  end(event) {
-    view.state = event.state;
-    view.end = event;
-    $("progress").hidden = true;
-    document.querySelector("main").classList.add("ended");
-    $("log-empty").hidden = terminal.count > 0;
-    $("cancel")?.remove();
-    if ($("again")) $("again").hidden = false;
-  },
-};
-
-function showOutput(event) {
-  if (view.clearing) { clearOutputs(view.clearing); view.clearing = null; }
-  const figure = element("figure", "output");
-  figure.dataset.cell = event.cell ?? "";
-  figure.append(drawOutput(event));
-  if (event.display_id) view.outputs.set(event.display_id, figure);
-  $("outputs").querySelector("div").append(figure);
-  $("outputs").hidden = false;
-}
-
-function clearOutputs({ cell }) {
-  for (const figure of [...$("outputs").querySelectorAll("figure")]) {
-    if (cell === undefined || figure.dataset.cell === String(cell)) figure.remove();
-  }
-  $("outputs").hidden = !$("outputs").querySelector("figure");
-}
-
-function drawOutput(event) {
-  const data = event.data;
-  const whole = (mime) => (Array.isArray(data[mime]) ? data[mime].join("") : data[mime]);
-  if (data["text/html"]) return frame(event.seq, whole("text/html"));
-  for (const mime of ["image/svg+xml", "image/png", "image/jpeg", "image/gif", "image/webp"]) {
-    const part = whole(mime);
-    if (!part) continue;
-    const image = element("img");
-    image.alt = typeof data["text/plain"] === "string" ? data["text/plain"] : `Output ${event.seq}`;
-    image.src = part.ref ?? (mime === "image/svg+xml" ? `data:${mime};charset=utf-8,${encodeURIComponent(part)}` : `data:${mime};base64,${part.replace(/\s/g, "")}`);
-    return image;
-  }
-  const plain = whole("text/markdown") ?? whole("text/latex") ?? whole("text/plain");
-  if (plain?.ref) return download(plain);
-  if (typeof plain === "string") return ansi(plain);
-  return element("pre", "", pretty(data["application/json"] ?? data));
-}
-
-function frame(seq, html) {
-  const made = element("iframe");
-  made.setAttribute("sandbox", "");
-  made.title = `Output ${seq}`;
-  made.loading = "lazy";
-  made.referrerPolicy = "no-referrer";
-  const rows = typeof html === "string" ? (html.match(/<(tr|p|br|li|h\d)\b/g)?.length ?? 0) : 20;
-  made.style.height = `${Math.max(60, Math.min(480, 24 + rows * 27))}px`;
-  made.src = `${config.outputs}${seq}/frame/`;
-  return made;
-}
-
-function download({ ref, size }) {
-  const link = element("a", "", `Download (${size.toLocaleString()} bytes)`);
-  link.href = ref;
-  return link;
-}
-
-function showResult(value) {
-  const text = typeof value === "string" ? value : pretty(value);
-  $("result").querySelector("pre").textContent = text;
-  $("result").hidden = false;
-  $("copy").hidden = false;
-  $("copy").onclick = () => navigator.clipboard?.writeText(pretty(value));
-}
-
-function showLink(event) {
-  $("result").querySelector("pre").replaceChildren(download(event));
-  $("result").hidden = false;
-}
-
-function apply(events) { // false: some are missing, read again from the last one
-  for (const event of events) {
-    if (event.seq <= view.last) continue;
-    if (event.seq > view.last + 1) return false;
-    view.last = event.seq;
-    handlers[event.type]?.(event);
-  }
-  showState();
-  return true;
-}
-
-function seconds(value) {
-  if (value < 60) return value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`;
-  return value < 3600 ? `${Math.floor(value / 60)} min ${Math.round(value % 60)} s` : `${(value / 3600).toFixed(1)} h`;
-}
-
-function sentence() {
-  const { end, state } = view;
-  const reason = end?.reason ? `: ${end.reason}` : "";
-  const took = end?.elapsed != null ? seconds(end.elapsed) : "";
-  switch (state) {
-    case "queued": return `Queued ${seconds(Math.max(0, now() - config.created))}`;
-    case "starting": return "Starting";
-    case "running": return [`Running ${seconds(Math.max(0, now() - (view.started ?? config.created)))}`, view.cell].filter(Boolean).join(", ");
-    case "cancelling": return "Cancelling…";
-    case "succeeded": return took && `Ran ${took}`;
-    case "failed": return took && `Failed after ${took}`;
-    case "timed_out": return `Stopped at its limit${took && `, after ${took}`}`;
-    case "cancelled": return `Cancelled${took && ` after ${took}`}${end?.abandoned ? "; its thread may still work" : ""}`;
-    case "crashed": return `Its process was killed${reason}`;
-    case "lost": return "Its worker vanished";
-    default: return `Refused${reason}`;
-  }
-}
-
-function showState() {
-  const pill = $("pill").querySelector(".pill");
-  if (!pill.classList.contains(view.state)) {
-    pill.className = `pill ${view.state}`;
-    pill.textContent = view.state.replace("_", " ");
-  }
-  const text = sentence();
-  if (text && $("sentence").textContent !== text) $("sentence").textContent = text;
-}
-const clock = setInterval(() => (view.end ? clearInterval(clock) : showState()), 1000);
-
-// ---------------------------------------------------------------- the connection
-
-const link = { socket: null, failures: 0, refusals: 0, timer: 0, watch: 0, isOver: false };
-const say = (text) => { $("link").textContent = text; };
-
-function over(text) {
-  link.isOver = true;
-  drop();
-  clearTimeout(link.timer);
-  say(text);
-}
-
-function drop() {
-  clearTimeout(link.watch);
-  const socket = link.socket;
-  link.socket = null;
-  if (!socket) return;
-  socket.onopen = socket.onmessage = socket.onclose = null;
-  socket.close();
-}
-
-function heard() { // two and a half heartbeats of silence: the connection is dead
-  clearTimeout(link.watch);
-  link.watch = setTimeout(() => { drop(); waitAgain(); }, config.heartbeat * 2500);
-}
-
-function connect() {
-  if (link.isOver || link.socket) return;
-  if (!config.socket || link.refusals >= 3) return void poll();
-  const address = new URL(config.socket, location.href);
-  address.protocol = address.protocol.replace("http", "ws");
-  address.search = `after=${view.last}`;
-  const socket = (link.socket = new WebSocket(address, "djsci.v1"));
-  let wasGreeted = false;
-  heard();
-  socket.onmessage = ({ data }) => {
-    heard();
-    const message = json(data);
-    if (message.type === "hello") { wasGreeted = true; link.refusals = 0; say("Live"); }
-    else if (message.type === "events") {
-      link.failures = 0;
-      if (!apply(message.events)) { drop(); waitAgain(); }
-      else if (view.end) over("");
-    } else if (message.type === "head") link.failures = 0;
-    else if (message.type === "next") { drop(); connect(); }
-    else if (message.type === "error") say(message.title);
-  };
-  socket.onclose = ({ code }) => {
-    drop();
-    if ([4400, 4401, 4403, 4404, 4413].includes(code)) over(code === 4401 ? "Signed out" : $("link").textContent || "Refused");
-    else if (code === 4410) link.timer = setTimeout(connect, Math.random() * 2000);
-    else if (code === 4429) link.timer = setTimeout(connect, 30000);
-    else if (wasGreeted) waitAgain();
-    else void probe();
-  };
-}
-
-function waitAgain() {
-  if (link.isOver) return;
-  clearTimeout(link.timer);
-  say(navigator.onLine ? "Reconnecting…" : "Offline");
-  const pause = Math.min(15000, 250 * 2 ** link.failures++) * (0.5 + Math.random() / 2);
-  link.timer = setTimeout(connect, pause);
-}
-
-async function probe() { // a refused handshake gives no reason: ask over HTTP
-  try {
-    const { status } = await fetch(config.self);
-    if ([401, 403, 404, 410].includes(status)) return over(status === 401 ? "Signed out" : "You may not see this run");
-    if (status === 200) link.refusals++;
-  } catch { /* the server is away */ }
-  waitAgain();
-}
-
-async function poll() {
-  say("Live, by polling");
-  while (!link.isOver) {
-    const answer = await fetch(`${config.self}events/?after=${view.last}&wait=25`, { headers: { Accept: "application/json" } }).catch(() => null);
-    if (!answer) return waitAgain();
-    if ([401, 403, 404, 410].includes(answer.status)) return over(answer.status === 410 ? "Its log was removed" : "Refused");
-    if (!answer.ok) return waitAgain();
-    apply(json(await answer.text()).events);
-    link.failures = 0;
-    if (view.end) return over("");
-    if (!config.socket) await new Promise((go) => setTimeout(go, document.hidden ? 5000 : 1000));
-  }
-}
-
-$("cancel")?.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  const form = event.target, button = form.querySelector("button");
-  const force = button.dataset.force === "yes";
-  button.disabled = true;
-  view.state = "cancelling";
-  showState();
-  if (link.socket?.readyState === WebSocket.OPEN) link.socket.send(JSON.stringify({ type: "cancel", force }));
-  else await fetch(form.action, { method: "POST", body: new FormData(form) }).catch(() => {});
-  setTimeout(() => {
-    button.disabled = false;
-    button.textContent = "Force stop";
-    button.dataset.force = "yes";
-  }, (config.grace + 1) * 1000);
-});
-
-addEventListener("online", () => { if (!link.socket) connect(); });
-addEventListener("pagehide", drop);
-addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
-document.addEventListener("visibilitychange", () => { if (!document.hidden && !link.socket && !view.end) { clearTimeout(link.timer); connect(); } });
-
-if (config.pruned) over("Its log was removed");
-else connect();
+var e=[[60,`s`,1],[3600,`min`,60],[86400,`h`,3600],[5184e3,`d`,86400]];function t(t){if(t<5)return`just now`;let n=e.find(([e])=>t<e);return n?`${Math.floor(t/n[2])} ${n[1]} ago`:null}function n(){let e=Date.now(),n=[...document.querySelectorAll(`time[data-djsci-ago]`)].map(e=>({time:e,age:Number(e.dataset.djsciAgo)}));n.length&&setInterval(()=>{if(!document.hidden)for(let{time:r,age:i}of n){let n=t(i+(Date.now()-e)/1e3);n&&r.textContent!==n&&(r.textContent=n)}},5e3)}typeof document<`u`&&n();function r(e){let t=document.getElementById(e.dataset.djsciCopy??``);if(!t)return;e.hidden=!1;let n=e.firstChild,r=n?.nodeValue??``;e.addEventListener(`click`,async()=>{let e=await i(t);n&&(n.nodeValue=e?`Copied`:`Selected: press Ctrl-C`,setTimeout(()=>{n.nodeValue=r},2e3))})}async function i(e){try{return await navigator.clipboard.writeText((e.textContent??``).trim()),!0}catch{return getSelection()?.selectAllChildren(e),!1}}if(typeof document<`u`)for(let e of document.querySelectorAll(`[data-djsci-copy]`))r(e);var a=/\.(ipynb|py)$/i;function o(e){return e.filter(e=>/\.ipynb$/i.test(e.name))[0]??e.find(e=>a.test(e.name))}function s(e){let t=(e.errors??[]).map(({field:e,cell:t,line:n,message:r})=>{let i=[t&&`Cell ${t}`,n&&`${t?`line`:`Line`} ${n}`].filter(Boolean).join(`, `);return`${i||e||``}${i||e?`: `:``}${r??``}`});return t.length?t:[e.detail??``]}var c=class{constructor(e){this.form=e,this.zone=e.querySelector(`.drop`)??e,this.entry=e.querySelector(`input[name=file]`),this.companions=e.querySelector(`input[name=files]`),this.list=e.querySelector(`[data-djsci-chosen]`);for(let t of e.querySelectorAll(`[data-djsci-hint]`))t.hidden=!1;for(let t of[`dragenter`,`dragover`])e.addEventListener(t,e=>this.over(e));e.addEventListener(`dragleave`,t=>{e.contains(t.relatedTarget)||this.zone.classList.remove(`over`)}),e.addEventListener(`drop`,e=>this.dropped(e));for(let e of[this.entry,this.companions])e.addEventListener(`change`,()=>this.draw());e.dataset.djsciUpload&&e.addEventListener(`submit`,e=>this.send(e))}over(e){e.dataTransfer?.types.includes(`Files`)&&(e.preventDefault(),e.dataTransfer.dropEffect=`copy`,this.zone.classList.add(`over`))}dropped(e){let t=[...e.dataTransfer?.files??[]];t.length&&(e.preventDefault(),this.zone.classList.remove(`over`),this.choose([...this.chosen(),...t]))}chosen(){return[...this.entry.files??[],...this.companions.files??[]]}choose(e,t){let n=[...new Map(e.map(e=>[e.name,e])).values()],r=t??o(n);l(this.entry,r?[r]:[]),l(this.companions,n.filter(e=>e!==r)),this.draw()}draw(){let e=this.chosen(),t=this.entry.files?.[0];this.list.hidden=e.length<2,this.list.replaceChildren(...e.map(e=>{let n=document.createElement(`li`);return n.append(`${e.name} · ${Math.ceil(e.size/1024)} KiB · `),e===t?n.append(`runs`):a.test(e.name)?n.append(this.button(`run this one`,e)):n.append(`companion`),n}))}button(e,t){let n=document.createElement(`button`);return n.type=`button`,n.className=`link`,n.append(e),n.addEventListener(`click`,()=>this.choose(this.chosen(),t)),n}async send(e){e.preventDefault();let t=this.form.querySelector(`button.primary`),n=this.form.querySelector(`[data-djsci-status]`);t&&(t.disabled=!0),n&&(n.textContent=`Uploading…`);let r=new FormData(this.form),i=String(r.get(`csrfmiddlewaretoken`)??``);String(r.get(`name`)??``).trim()||r.delete(`name`),r.delete(`csrfmiddlewaretoken`);let a;try{let e=await fetch(this.form.dataset.djsciUpload??``,{method:`POST`,body:r,headers:{"X-CSRFToken":i,Accept:`application/json`}}),t=await e.json();if(e.ok){location.assign(t.links.page);return}a=t}catch{a={title:`The upload did not arrive.`,detail:`Nothing is lost: try again.`}}t&&(t.disabled=!1),n&&(n.textContent=``),u(a)}};function l(e,t){let n=new DataTransfer;for(let e of t)n.items.add(e);e.files=n.files}function u(e){let t=document.querySelector(`[data-djsci-problem]`),n=document.createElement(`div`);n.className=`alert`,n.setAttribute(`role`,`alert`);let r=document.createElement(`p`),i=document.createElement(`strong`);i.append(e.title??`It was refused.`),r.append(i);let a=document.createElement(`ul`);for(let t of s(e)){let e=document.createElement(`li`);e.append(t),a.append(e)}n.append(r,a),t?.replaceChildren(n),n.scrollIntoView({block:`nearest`})}if(typeof document<`u`)for(let e of document.querySelectorAll(`form[data-djsci-drop]`))new c(e);var d=1e4;function ee(e){let t=e.new>99?`99+`:String(e.new),n=[];return e.new>0&&n.push(`${t} new ${e.new===1?`run`:`runs`}`),e.ended>0&&n.push(`${e.ended} ${e.ended===1?`has`:`have`} ended`),n.join(`, `)}function te(e){let t=e;return typeof t?.new==`number`&&typeof t.ended==`number`}function ne(e,t,n=d){let r=e.querySelector(`span`),i,a=!1;async function o(){i=void 0;try{let n=await fetch(t,{headers:{Accept:`application/json`}});(n.status===401||n.status===403||n.redirected)&&(a=!0);let i=n.ok&&!n.redirected?await n.json():null;if(r&&te(i)){let t=ee(i);r.textContent!==t&&(r.textContent=t),e.hidden=t===``}}catch{}s()}function s(){!a&&i===void 0&&!document.hidden&&(i=setTimeout(o,n))}function c(){document.hidden?(clearTimeout(i),i=void 0):s()}return document.addEventListener(`visibilitychange`,c),s(),()=>{a=!0,clearTimeout(i),document.removeEventListener(`visibilitychange`,c)}}if(typeof document<`u`)for(let e of document.querySelectorAll(`[data-djsci-news]`))ne(e,e.dataset.djsciNews??``);var re=globalThis,ie=e=>e,f=re.trustedTypes,ae=f?f.createPolicy(`lit-html`,{createHTML:e=>e}):void 0,oe=`$lit$`,p=`lit$${Math.random().toFixed(9).slice(2)}$`,se=`?`+p,ce=`<${se}>`,m=document,h=()=>m.createComment(``),g=e=>e===null||typeof e!=`object`&&typeof e!=`function`,_=Array.isArray,le=e=>_(e)||typeof e?.[Symbol.iterator]==`function`,ue=`[ 	
+\f\r]`,v=/<(?:(!--|\/[^a-zA-Z])|(\/?[a-zA-Z][^>\s]*)|(\/?$))/g,de=/-->/g,fe=/>/g,y=RegExp(`>|${ue}(?:([^\\s"'>=/]+)(${ue}*=${ue}*(?:[^ \t\n\f\r"'\`<>=]|("|')|))|$)`,`g`),pe=/'/g,me=/"/g,he=/^(?:script|style|textarea|title)$/i,b=(e=>(t,...n)=>({_$litType$:e,strings:t,values:n}))(1),x=Symbol.for(`lit-noChange`),S=Symbol.for(`lit-nothing`),ge=new WeakMap,C=m.createTreeWalker(m,129);function _e(e,t){if(!_(e)||!e.hasOwnProperty(`raw`))throw Error(`invalid template strings array`);return ae===void 0?t:ae.createHTML(t)}var ve=(e,t)=>{let n=e.length-1,r=[],i,a=t===2?`<svg>`:t===3?`<math>`:``,o=v;for(let t=0;t<n;t++){let n=e[t],s,c,l=-1,u=0;for(;u<n.length&&(o.lastIndex=u,c=o.exec(n),c!==null);)u=o.lastIndex,o===v?c[1]===`!--`?o=de:c[1]===void 0?c[2]===void 0?c[3]!==void 0&&(o=y):(he.test(c[2])&&(i=RegExp(`</`+c[2],`g`)),o=y):o=fe:o===y?c[0]===`>`?(o=i??v,l=-1):c[1]===void 0?l=-2:(l=o.lastIndex-c[2].length,s=c[1],o=c[3]===void 0?y:c[3]===`"`?me:pe):o===me||o===pe?o=y:o===de||o===fe?o=v:(o=y,i=void 0);let d=o===y&&e[t+1].startsWith(`/>`)?` `:``;a+=o===v?n+ce:l>=0?(r.push(s),n.slice(0,l)+oe+n.slice(l)+p+d):n+p+(l===-2?t:d)}return[_e(e,a+(e[n]||`<?>`)+(t===2?`</svg>`:t===3?`</math>`:``)),r]},ye=class e{constructor({strings:t,_$litType$:n},r){let i;this.parts=[];let a=0,o=0,s=t.length-1,c=this.parts,[l,u]=ve(t,n);if(this.el=e.createElement(l,r),C.currentNode=this.el.content,n===2||n===3){let e=this.el.content.firstChild;e.replaceWith(...e.childNodes)}for(;(i=C.nextNode())!==null&&c.length<s;){if(i.nodeType===1){if(i.hasAttributes())for(let e of i.getAttributeNames())if(e.endsWith(oe)){let t=u[o++],n=i.getAttribute(e).split(p),r=/([.?@])?(.*)/.exec(t);c.push({type:1,index:a,name:r[2],strings:n,ctor:r[1]===`.`?Se:r[1]===`?`?Ce:r[1]===`@`?we:T}),i.removeAttribute(e)}else e.startsWith(p)&&(c.push({type:6,index:a}),i.removeAttribute(e));if(he.test(i.tagName)){let e=i.textContent.split(p),t=e.length-1;if(t>0){i.textContent=f?f.emptyScript:``;for(let n=0;n<t;n++)i.append(e[n],h()),C.nextNode(),c.push({type:2,index:++a});i.append(e[t],h())}}}else if(i.nodeType===8){if(i.data===se)c.push({type:2,index:a});else{let e=-1;for(;(e=i.data.indexOf(p,e+1))!==-1;)c.push({type:7,index:a}),e+=p.length-1}}a++}}static createElement(e,t){let n=m.createElement(`template`);return n.innerHTML=e,n}};function w(e,t,n=e,r){if(t===x)return t;let i=r===void 0?n._$Cl:n._$Co?.[r],a=g(t)?void 0:t._$litDirective$;return i?.constructor!==a&&(i?._$AO?.(!1),a===void 0?i=void 0:(i=new a(e),i._$AT(e,n,r)),r===void 0?n._$Cl=i:(n._$Co??=[])[r]=i),i!==void 0&&(t=w(e,i._$AS(e,t.values),i,r)),t}var be=class{constructor(e,t){this._$AV=[],this._$AN=void 0,this._$AD=e,this._$AM=t}get parentNode(){return this._$AM.parentNode}get _$AU(){return this._$AM._$AU}u(e){let{el:{content:t},parts:n}=this._$AD,r=(e?.creationScope??m).importNode(t,!0);C.currentNode=r;let i=C.nextNode(),a=0,o=0,s=n[0];for(;s!==void 0;){if(a===s.index){let t;s.type===2?t=new xe(i,i.nextSibling,this,e):s.type===1?t=new s.ctor(i,s.name,s.strings,this,e):s.type===6&&(t=new Te(i,this,e)),this._$AV.push(t),s=n[++o]}a!==s?.index&&(i=C.nextNode(),a++)}return C.currentNode=m,r}p(e){let t=0;for(let n of this._$AV)n!==void 0&&(n.strings===void 0?n._$AI(e[t]):(n._$AI(e,n,t),t+=n.strings.length-2)),t++}},xe=class e{get _$AU(){return this._$AM?._$AU??this._$Cv}constructor(e,t,n,r){this.type=2,this._$AH=S,this._$AN=void 0,this._$AA=e,this._$AB=t,this._$AM=n,this.options=r,this._$Cv=r?.isConnected??!0}get parentNode(){let e=this._$AA.parentNode,t=this._$AM;return t!==void 0&&e?.nodeType===11&&(e=t.parentNode),e}get startNode(){return this._$AA}get endNode(){return this._$AB}_$AI(e,t=this){e=w(this,e,t),g(e)?e===S||e==null||e===``?(this._$AH!==S&&this._$AR(),this._$AH=S):e!==this._$AH&&e!==x&&this._(e):e._$litType$===void 0?e.nodeType===void 0?le(e)?this.k(e):this._(e):this.T(e):this.$(e)}O(e){return this._$AA.parentNode.insertBefore(e,this._$AB)}T(e){this._$AH!==e&&(this._$AR(),this._$AH=this.O(e))}_(e){this._$AH!==S&&g(this._$AH)?this._$AA.nextSibling.data=e:this.T(m.createTextNode(e)),this._$AH=e}$(e){let{values:t,_$litType$:n}=e,r=typeof n==`number`?this._$AC(e):(n.el===void 0&&(n.el=ye.createElement(_e(n.h,n.h[0]),this.options)),n);if(this._$AH?._$AD===r)this._$AH.p(t);else{let e=new be(r,this),n=e.u(this.options);e.p(t),this.T(n),this._$AH=e}}_$AC(e){let t=ge.get(e.strings);return t===void 0&&ge.set(e.strings,t=new ye(e)),t}k(t){_(this._$AH)||(this._$AH=[],this._$AR());let n=this._$AH,r,i=0;for(let a of t)i===n.length?n.push(r=new e(this.O(h()),this.O(h()),this,this.options)):r=n[i],r._$AI(a),i++;i<n.length&&(this._$AR(r&&r._$AB.nextSibling,i),n.length=i)}_$AR(e=this._$AA.nextSibling,t){for(this._$AP?.(!1,!0,t);e!==this._$AB;){let t=ie(e).nextSibling;ie(e).remove(),e=t}}setConnected(e){this._$AM===void 0&&(this._$Cv=e,this._$AP?.(e))}},T=class{get tagName(){return this.element.tagName}get _$AU(){return this._$AM._$AU}constructor(e,t,n,r,i){this.type=1,this._$AH=S,this._$AN=void 0,this.element=e,this.name=t,this._$AM=r,this.options=i,n.length>2||n[0]!==``||n[1]!==``?(this._$AH=Array(n.length-1).fill(new String),this.strings=n):this._$AH=S}_$AI(e,t=this,n,r){let i=this.strings,a=!1;if(i===void 0)e=w(this,e,t,0),a=!g(e)||e!==this._$AH&&e!==x,a&&(this._$AH=e);else{let r=e,o,s;for(e=i[0],o=0;o<i.length-1;o++)s=w(this,r[n+o],t,o),s===x&&(s=this._$AH[o]),a||=!g(s)||s!==this._$AH[o],s===S?e=S:e!==S&&(e+=(s??``)+i[o+1]),this._$AH[o]=s}a&&!r&&this.j(e)}j(e){e===S?this.element.removeAttribute(this.name):this.element.setAttribute(this.name,e??``)}},Se=class extends T{constructor(){super(...arguments),this.type=3}j(e){this.element[this.name]=e===S?void 0:e}},Ce=class extends T{constructor(){super(...arguments),this.type=4}j(e){this.element.toggleAttribute(this.name,!!e&&e!==S)}},we=class extends T{constructor(e,t,n,r,i){super(e,t,n,r,i),this.type=5}_$AI(e,t=this){if((e=w(this,e,t,0)??S)===x)return;let n=this._$AH,r=e===S&&n!==S||e.capture!==n.capture||e.once!==n.once||e.passive!==n.passive,i=e!==S&&(n===S||r);r&&this.element.removeEventListener(this.name,this,n),i&&this.element.addEventListener(this.name,this,e),this._$AH=e}handleEvent(e){typeof this._$AH==`function`?this._$AH.call(this.options?.host??this.element,e):this._$AH.handleEvent(e)}},Te=class{constructor(e,t,n){this.element=e,this.type=6,this._$AN=void 0,this._$AM=t,this.options=n}get _$AU(){return this._$AM._$AU}_$AI(e){w(this,e)}},Ee=re.litHtmlPolyfillSupport;Ee?.(ye,xe),(re.litHtmlVersions??=[]).push(`3.3.3`);var E=(e,t,n)=>{let r=n?.renderBefore??t,i=r._$litPart$;if(i===void 0){let e=n?.renderBefore??null;r._$litPart$=i=new xe(t.insertBefore(h(),e),e,void 0,n??{})}return i._$AI(e),i},D={fg:-1,bg:-1,flags:0},De=(e,t)=>e===t||e.fg===t.fg&&e.bg===t.bg&&e.flags===t.flags,Oe=`\\x80-\\x9f\\u061c\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069`,O=RegExp(`[^\\0-\\x1f\\x7f${Oe}]+`,`y`),ke=RegExp(`[${Oe}]`,`y`),Ae=RegExp(`\\x1b\\[[ -?]{0,4094}`,`y`),je=/\x1b[ -/]{0,9}/y,Me=/[\x07\x18\x1a\x1b\n\x9c]/g,Ne=/[\ud800-\udbff]$/,Pe=class{#e=``;#t=!1;*read(e){let t=this.#e+e;this.#e=``;let n=0;for(;n<t.length;){if(this.#t){Me.lastIndex=n;let e=Me.exec(t);if(!e)return;n=e.index+(e[0]===`
+`||e[0]===`\x1B`?0:1),this.#t=!1;continue}if(O.lastIndex=n,O.test(t)){let e=t.slice(n,O.lastIndex);n=O.lastIndex,n===t.length&&Ne.test(e)?(this.#e=e.slice(-1),e.length>1&&(yield{kind:`text`,text:e.slice(0,-1)})):yield{kind:`text`,text:e};continue}if(t[n]!==`\x1B`){ke.lastIndex=n,yield{kind:ke.test(t)?`code`:`control`,text:t.charAt(n++)};continue}let e=t[n+1]===`[`?Ae:je;e.lastIndex=n;let r=e.exec(t)?.[0]??``,i=n+r.length;if(i===t.length&&r.length<4096){this.#e=r;return}let a=t.charAt(i);if(n=i,r.length!==4096){if(e===Ae){if(a<`@`||a>`~`)continue;n++,yield{kind:`sequence`,final:a,parameters:r.slice(2)}}else a>=`0`&&a<=`~`&&(n++,this.#t=r.length===1&&`]PX^_`.includes(a))}}}end(){let e=Ne.test(this.#e)?this.#e:``;return this.#e=``,e}},Fe={1:1,2:2,3:4,4:8,7:16,9:32,21:8},Ie={22:3,23:4,24:8,27:16,29:32};function Le(e,t){let{fg:n,bg:r,flags:i}=e,a=t.split(`;`);for(let e=0;e<a.length;e++){let t=a[e]??``,o=Number.parseInt(t||`0`,10);if(o===38||o===48||o===58){let[i,s]=t.includes(`:`)?[Re(t.split(`:`).slice(1),!0)[0],0]:Re(a.slice(e+1,e+5),!1);e+=s,i!==void 0&&o===38&&(n=i),i!==void 0&&o===48&&(r=i)}else o===0?{fg:n,bg:r,flags:i}=D:t===`4:0`?i&=-9:Fe[o]?i|=Fe[o]:Ie[o]?i&=~Ie[o]:o>=30&&o<=39?n=o===39?-1:o-30:o>=40&&o<=49?r=o===49?-1:o-40:o>=90&&o<=97?n=o-82:o>=100&&o<=107&&(r=o-92)}let o={fg:n,bg:r,flags:i};return De(o,D)?D:o}function Re(e,t){let n=e.map(e=>Math.min(255,Number.parseInt(e||`0`,10)||0));if(n[0]===5)return[ze(n[1]??0),2];if(n[0]!==2)return[void 0,0];let[r=0,i=0,a=0]=t?n.slice(-3):n.slice(1);return[16+r*65536+i*256+a,4]}function ze(e){if(e<16)return e;if(e>=232)return 16+(8+10*(e-232))*65793;let t=e=>e?55+40*e:0,n=e-16,[r,i,a]=[Math.floor(n/36),Math.floor(n/6)%6,n%6];return 16+t(r)*65536+t(i)*256+t(a)}var Be=[`bold`,`dim`,`italic`,`underline`,`reverse`,`strike`];function Ve({fg:e,bg:t,flags:n}){let r=`dj-s`;e!==-1&&(r+=` dj-f${e<16?e:`x`}`),t!==-1&&(r+=` dj-on dj-b${t<16?t:`x`}`);for(let e=0;e<Be.length;e++)n&1<<e&&(r+=` dj-${Be[e]}`);return r}var He=e=>`#${(e-16).toString(16).padStart(6,`0`)}`,Ue=2e4;function We(e,t){let n=[],r=n,i=`stdout`;for(let a of e)a.kind!==i&&(i=a.kind,r=n,i!==`stdout`&&(r=[],n.push({name:`dj-part dj-${i}`,kids:r}))),Ge(r,a,a.text.length>2e4&&!t.has(a.number));return n}function Ge(e,t,n){let r=n?t.text.slice(0,Ue):t.text,i=0;for(let{from:n,to:a,style:o}of t.runs){if(n>=r.length)break;k(e,r.slice(i,n)),k(e,r.slice(n,a),o),i=a}k(e,r.slice(i)),n&&e.push({name:`dj-more`,more:t.text.length-Ue,line:t.number,kids:[]}),k(e,`
+`)}function k(e,t,n=D){let r=e.length-1;t&&(n===D?typeof e[r]==`string`?e[r]+=t:e.push(t):e.push({name:Ve(n),style:n,kids:[t]}))}function Ke(e,t){return e.map(e=>{let n=String(e.number+1).padStart(4);return t?`${qe(e.t)} ${n}`:n})}function qe(e){let t=new Date(e*1e3),n=e=>String(e).padStart(2,`0`);return`${`${n(t.getHours())}:${n(t.getMinutes())}:${n(t.getSeconds())}`}.${String(t.getMilliseconds()).padStart(3,`0`)}`}var Je=class{#e;#t;#n;#r;constructor(e){this.rows=e,this.root=document.createElement(`div`),this.whole=new Set,this.isTimed=!1,this.#e=new Set,this.#t=new Map,this.#n=0,this.#r=0,this.root.className=`dj-lines`}touch(e,t=!1){let n=Math.floor(e/250);for(let e of t?this.#t.keys():[n])e>=n&&this.#e.add(e)}draw(e){this.#i();let t=this.#r<this.rows.end?Math.floor(this.#r/250):-1;for(let n of this.#e)if(n!==t){if(performance.now()>e)return!0;this.#e.delete(n),this.#t.has(n)&&this.#a(n)}for(;this.#r<this.rows.end;){if(performance.now()>e)return!0;let t=Math.floor(Math.max(this.#r,this.rows.first)/250);this.#e.delete(t),this.#a(t),this.#r=Math.min(this.rows.end,(t+1)*250)}return!1}find(e){let t=Math.floor(e/250),n=this.#t.get(t);return n&&[n,e-Math.max(t*250,this.rows.first)]}start(e){return Math.max(Number(e.dataset.k)*250,this.rows.first)}get drawn(){return this.#r}has(e){return e>=this.rows.first&&e<this.#r}#i(){if(this.#r>this.rows.end){this.#r=this.rows.end;for(let[e,t]of this.#t)e*250>=this.#r&&(t.remove(),this.#t.delete(e))}let e=Math.floor(this.rows.first/250);for(;this.#n<e;this.#n++)this.#t.get(this.#n)?.remove(),this.#t.delete(this.#n);let t=this.#t.get(e);t&&t.dataset.first!==String(this.rows.first)&&this.#e.add(e)}#a(e){let t=Math.max(e*250,this.rows.first),n=Math.min((e+1)*250,this.rows.end),r=this.#t.get(e);r||(r=document.createElement(`pre`),r.dataset.k=String(e),this.#t.set(e,r),this.root.append(r));let i=[];for(let e=t;e<n;e++){let t=this.rows.at(e);t&&i.push(t)}let a=Ke(i,this.isTimed);Ye(r,We(i,this.whole)),r.dataset.first=String(t),r.dataset.head=a[0]??``,r.dataset.n=a.join(`
+`),r.style.setProperty(`--n`,String(i.length))}};function Ye(e,t){let n=e.firstChild;for(let r of t){if(typeof r==`string`)n instanceof Text?Ze(n,r):n=Xe(e,n,document.createTextNode(r));else{if(!(n instanceof HTMLElement&&n.className===r.name)){let t=document.createElement(r.more?`button`:`span`);t.className=r.name,n=Xe(e,n,t)}Qe(n,r),Ye(n,r.kids)}n=n.nextSibling}for(;n;){let e=n.nextSibling;n.remove(),n=e}}function Xe(e,t,n){return t?t.replaceWith(n):e.append(n),n}function Ze(e,t){let n=e.data;if(n===t)return;let r=0;if(t.startsWith(n))r=n.length;else for(;n[r]===t[r];)r++;let i=0,a=Math.min(n.length,t.length)-r;for(;i<a&&n[n.length-1-i]===t[t.length-1-i];)i++;e.replaceData(r,n.length-r-i,t.slice(r,t.length-i))}function Qe(e,{style:t,more:n,line:r}){if(t&&t.fg>=16&&e.style.setProperty(`--fx`,He(t.fg)),t&&t.bg>=16&&e.style.setProperty(`--bx`,He(t.bg)),!n)return;let i=`expand ${n.toLocaleString(`en`)} more characters`;e.dataset.line=String(r),e.dataset.label=i,e.setAttribute(`aria-label`,i)}var A=e=>64+e.text.length+24*e.runs.length;function $e(e,t,n){let r=e.text.length,i=r+t.length,a=e.runs.at(-1);e.text+=t,n!==D&&(a?.to===r&&De(a.style,n)?a.to=i:e.runs.push({from:r,to:i,style:n}))}function et(e,t,n,r){let i=t+n.length,{text:a}=e,o=rt(a,i)?` ${a.slice(i+1)}`:a.slice(i),s=e.runs.filter(e=>e.from<t||e.to>i).flatMap(e=>[...e.from<t?[{...e,to:Math.min(e.to,t)}]:[],...e.to>i?[{...e,from:Math.max(e.from,i)}]:[]]);r!==D&&s.push({from:t,to:i,style:r}),e.text=nt(e,t)+n+o,e.runs=it(s)}function tt(e,t){e.text=nt(e,t),e.runs=e.runs.filter(e=>e.from<t).map(e=>({...e,to:Math.min(e.to,t)}))}function nt({text:e},t){return t>0&&(e.charCodeAt(t-1)&64512)==55296?`${e.slice(0,t-1)} `:e.slice(0,t)}var rt=(e,t)=>(e.charCodeAt(t)&64512)==56320;function it(e){e.sort((e,t)=>e.from-t.from);let t=[];for(let n of e){let e=t.at(-1);e?.to===n.from&&De(e.style,n.style)?e.to=n.to:t.push(n)}return t}function at(e,t,n){let{text:r}=e;if(!r.includes(`	`))return t;let i=[],a=``;for(let e of r.split(``))i.push(a.length),a+=e===`	`?` `.repeat(8-a.length%8):e;if(i.push(a.length),a.length>n)return t;let o=e=>i[e]??e;return e.text=a,e.runs=e.runs.map(e=>({...e,from:o(e.from),to:o(e.to)})),o(t)}var j=1e4,ot=1e3,st=1<<25,ct=class{constructor(e){this.kind=e,this.reader=new Pe,this.lines=[],this.at=0,this.column=0,this.pen=D}},lt=class{#e;#t;#n;#r;constructor(e={lines:5e5,size:128<<20}){this.limits=e,this.first=0,this.end=0,this.changed=new Set,this.#e=[],this.#t={stdout:new ct(`stdout`),stderr:new ct(`stderr`)},this.#n=0,this.#r=0}line(e){return this.#e[e-this.first]}write(e,t,n){this.#r=n,this.#i(this.#t[e],t),this.#h()}note(e,t,n){this.#r=n,this.#i(new ct(e),t.endsWith(`
+`)?t:`${t}\n`),this.#h()}finish(){for(let e of Object.values(this.#t)){let t=e.reader.end();t&&this.#p(e,t)}}#i(e,t){for(let n of e.reader.read(t))n.kind===`text`?this.#p(e,n.text):n.kind===`control`?this.#o(e,n.text):n.kind===`sequence`?this.#s(e,n.final,n.parameters):this.#a(e,n.text)}#a(e,t){let n=t.charCodeAt(0).toString(16).toUpperCase().padStart(4,`0`),r=e.pen;e.pen={...r,flags:r.flags^16},this.#p(e,`<U+${n}>`),e.pen=r}#o(e,t){if(t===`
+`)this.#f(e),e.at++,e.column=0;else if(t===`\r`)e.column=0;else if(t===`\b`)this.#c(e,-1);else if(t===`	`){let t=this.#d(e)?.text.length??0;e.column===t?this.#p(e,`	`):e.column=Math.min(j,(Math.floor(e.column/8)+1)*8)}}#s(e,t,n){if(/[^\d:;]/.test(n))return;if(t===`m`){e.pen=Le(e.pen,n);return}let r=Number.parseInt(n,10)||0,i=Math.min(r||1,j);t===`A`?e.at=Math.max(e.at-i,e.lines.length-ot,0):t===`B`?e.at=Math.min(e.at+i,e.lines.length):t===`C`?this.#c(e,i):t===`D`?this.#c(e,-i):t===`G`?this.#c(e,i-1-e.column):t===`K`&&this.#l(e,r)}#c(e,t){let n=this.#d(e);n&&n.text.length>1e4||(n&&this.#u(e,n),e.column=Math.max(0,Math.min(e.column+t,j)))}#l(e,t){let n=this.#d(e);if(!n||n.text.length>1e4)return;this.#u(e,n);let{column:r}=e,i=t===2||t===1&&r+1>=n.text.length;this.#n-=A(n),i?tt(n,0):t===1?et(n,0,` `.repeat(r+1),D):t===0&&tt(n,r),this.#m(n)}#u(e,t){this.#n-=A(t),e.column=at(t,e.column,j),this.#m(t)}#d(e){let t=e.lines[e.at];return t&&t.number>=this.first?t:void 0}#f(e){let t=this.#d(e);if(t)return t;let{lines:n}=e;e.at<n.length&&(n.length=0);let[r,i,a]=[this.end++,e.kind,this.#r],o={number:r,kind:i,t:a,text:``,runs:[]};return this.#e.push(o),this.#n+=A(o),this.changed.add(o.number),e.at=n.push(o)-1,n.length>2e3&&(e.at-=n.splice(0,n.length-ot).length),o}#p(e,t){let n=this.#f(e);for(e.column=Math.min(e.column,Math.max(j,n.text.length));n.text.length>=st||n.text.length>1e4&&e.column<n.text.length;)e.at++,e.column=0,n=this.#f(e);e.column<n.text.length&&this.#u(e,n),this.#n-=A(n),e.column>n.text.length&&(n.text=n.text.padEnd(e.column)),e.column===n.text.length?$e(n,t,e.pen):et(n,e.column,t,e.pen),this.#m(n),e.column+=t.length}#m(e){this.#n+=A(e),this.changed.add(e.number)}#h(){for(;this.#e.length>1&&(this.#e.length>this.limits.lines||this.#n>this.limits.size);){let e=this.#e.splice(0,Math.min(250,this.#e.length-1));for(let t of e)this.#n-=A(t),this.changed.delete(t.number);this.first+=e.length}}},M=class{#e;#t;constructor(){this.element=document.createElement(`div`),this.#e=new lt;let e=this.#e;this.#t=new Je({get first(){return e.first},get end(){return e.end},at:t=>e.line(t)}),this.element.className=`dj-text`,this.element.append(this.#t.root)}write(e,t,n){this.#e.write(e,t,n)}draw(){for(let e of this.#e.changed)this.#t.touch(e);this.#e.changed.clear(),this.#t.draw(1/0)}};function ut(e){let t=new M;return t.write(`stdout`,e,0),t.draw(),t.element}var dt=[`succeeded`,`failed`,`timed_out`,`cancelled`,`crashed`,`lost`,`denied`],N=e=>dt.includes(e),ft=class{#e=null;constructor(e,t){this.config=e,this.now=t}step(e,t){return!this.config.may.cancel||t.state===`refused`?`no`:e.state===`cancelling`?(this.#e??=this.now(),this.now()-this.#e>=(this.config.grace+1)*1e3?`force`:`asked`):`ask`}async ask(e,t){let n=this.step(e,t)===`force`;if(this.#e=this.now(),this.keep(e),t.cancel(n))return!0;let r=new URLSearchParams({csrfmiddlewaretoken:this.config.csrf});return(await fetch(this.config.cancel,{method:`POST`,body:r}).catch(()=>null))?.ok??!1}keep(e){this.#e!==null&&!N(e.state)&&(e.state=`cancelling`)}wasRefused(e){this.#e=null,e.state===`cancelling`&&(e.state=`running`)}};function pt(e){let t=e&&document.getElementById(e)?.textContent;return t?JSON.parse(t):null}var mt={4400:`bad_request`,4401:`not_authenticated`,4403:`forbidden`,4404:`not_found`,4413:`too_large`},ht={401:`not_authenticated`,403:`forbidden`,404:`not_found`,410:`pruned`},gt=e=>{let t=Object.entries(mt).find(([,t])=>t===e);return t?Number(t[0]):e===`draining`?4410:e===`limit`?4429:e===`pruned`?4404:[`conflict`,`changed`,`wrong_kind`,`bad_method`].includes(e)||e.startsWith(`bad_`)||e.startsWith(`no_handler`)?4400:4500},_t=class{#e=new Map;constructor(e){this.clock=e}after(e,t,n){this.forget(e),this.#e.set(e,this.clock.later(n,t))}forget(e){let t=this.#e.get(e);t!==void 0&&this.clock.never(t),this.#e.delete(e)}forgetAll(){for(let e of[...this.#e.keys()])this.forget(e)}},vt=1e4,yt=15e3,bt=6e4,xt=2e3,St=1e3,Ct=class{#e;#t;#n;#r;#i;#a;#o;#s;#c;#l;constructor(e,t,n){this.target=e,this.reader=t,this.world=n,this.state=`idle`,this.refusal=null,this.head=0,this.heard=0,this.retryAt=0,this.#e=null,this.#t=null,this.#n=0,this.#r=0,this.#i=!1,this.#a=-1,this.#o=0,this.#s=-1/0,this.#l=new AbortController,this.#c=new _t(n)}get isOver(){return this.state===`refused`||this.state===`ended`}get isCatchingUp(){return this.reader.last<this.head}connect(){if(this.isOver||this.#e)return;this.#E();let{call:e,socket:t}=this.target,n=e?e.path:t&&`${t}?after=${this.reader.last}`;if(!n)this.#y();else{this.#T(`connecting`),this.#i=!1,this.#t=null,this.#s=this.world.now(),this.#c.after(`connect`,vt,()=>this.#g());try{this.#e=this.world.open(n,{frame:e=>this.#u(e),closed:e=>this.#h(e)})}catch{this.#g()}}}retry(){(this.state===`waiting`||this.state===`offline`)&&this.connect()}suspend(){this.isOver||(this.#E(),this.#T(`idle`))}cancel(e){return this.state!==`live`||!this.#e?!1:(this.#o++,this.#e.send({type:`cancel`,force:e}),!0)}#u(e){switch(this.#S(),this.#c.forget(`farewell`),e.type){case`hello`:this.#d(e);return;case`started`:this.target=this.reader.onStarted(String(e.run));return;case`events`:this.#f(e.events);return;case`head`:this.#x(),this.head=Math.max(this.head,Number(e.seq)),this.reader.onChange();return;case`next`:this.#E(),this.reader.isOver?this.#w():this.#i?this.connect():this.#v();return;case`error`:this.#m(e);return}}#d(e){this.#c.forget(`connect`),this.#r=0,this.head=Math.max(this.head,Number(e.head)||0),Number(e.heartbeat)>0&&(this.target.heartbeat=Number(e.heartbeat)),this.#T(`live`),this.#S(),this.target.call&&this.#e?.send(this.target.call.start())}#f(e){this.#x(),this.#p(e),this.reader.isOver&&this.state===`live`&&this.#c.after(`end`,xt,()=>this.#w())}#p(e){let t=this.reader.apply(e);this.head=Math.max(this.head,this.reader.last),this.reader.onChange(),t||(this.#a===this.reader.last?this.#C(`gap`):(this.#a=this.reader.last,this.#E(),this.#v()))}#m(e){let t={code:String(e.code),title:String(e.title??``),detail:String(e.detail??``),errors:e.errors??[]};this.#o>0&&[`forbidden`,`conflict`,`not_found`].includes(t.code)?(this.#o--,this.reader.onRefusedCommand(t)):(this.#t=t,this.#c.after(`farewell`,St,()=>this.#h(gt(t.code))))}#h(e){let t=this.state===`live`;if(this.#E(),this.reader.isOver){this.#w();return}let n=mt[e];n?this.#C(n,this.#t):e===4410?this.#v(this.world.random()*2e3):e===4429?this.#v(3e4+this.#_()):t?this.#v():this.#g()}async#g(){this.#E(),this.#T(`probing`);let{signal:e}=this.#l,{status:t,code:n}=await this.world.probe(this.target.self,e);if(e.aborted)return;let r=ht[t];r?this.#C(n||r):t===200&&++this.#r>=3&&!this.target.call?this.#y():this.#v()}#_(){return Math.min(yt,250*2**this.#n++)*(.5+this.world.random()/2)}#v(e){if(this.isOver)return;this.#E();let t=e??this.#_();this.world.isOnline()?(this.retryAt=this.world.now()+t,this.#c.after(`retry`,t,()=>this.connect()),this.#T(`waiting`)):this.#T(`offline`)}async#y(){this.#E(),this.#T(`polling`);let{signal:e}=this.#l,t=!this.target.socket;for(;!e.aborted;){let{world:n,target:r,reader:i}=this,a={after:i.last,wait:t?0:25,signal:e},o=await n.page(r.events,a);if(e.aborted)return;let s=ht[o.status];if(s){this.#C(o.code||s);return}if(o.status!==200){this.#v();return}if(this.heard=n.now(),this.#n=0,this.#p(o.events),e.aborted)return;if(i.isOver){this.#w();return}if(!t&&n.now()-this.#s>=bt){this.connect();return}t&&!o.events.length&&await this.#b(n.isHidden()?5e3:1e3)}}#b(e){return new Promise(t=>this.#c.after(`sleep`,e,t))}#x(){this.#i=!0,this.#n=0}#S(){this.heard=this.world.now();let e=this.target.heartbeat*1e3;this.state!==`connecting`&&(this.#c.after(`ping`,1.25*e,()=>this.#e?.send({type:`ping`})),this.#c.after(`watch`,2.5*e,()=>this.#v()))}#C(e,t=null){this.#E(),this.refusal=t??{code:e,title:``,detail:``,errors:[]},this.#T(`refused`)}#w(){this.#E(),this.#T(`ended`)}#T(e){this.state=e,this.reader.onChange()}#E(){this.#c.forgetAll(),this.#e?.drop(),this.#e=null,this.#l.abort(),this.#l=new AbortController}};function P(e){if(e<10)return`${Number(Math.max(e,0).toFixed(2))} s`;let t=Math.round(e);if(t<60)return`${t} s`;let n=t<3600,r=n?60:3600,i=n?t%60:Math.floor(t%3600/60),a=`${Math.floor(t/r)} ${n?`min`:`h`}`;return i?`${a} ${i} ${n?`s`:`min`}`:a}var F=e=>P(Math.max(0,Math.floor(e)));function I(e){let t=[`bytes`,`KiB`,`MiB`,`GiB`],n=0;for(;e>=1024&&n<t.length-1;)e/=1024,n++;return`${n&&e<100?e.toFixed(1):L(Math.round(e))} ${t[n]}`}var L=e=>e.toLocaleString(`en`),R=(e,t)=>`${L(e)} ${t}${e===1?``:`s`}`;function wt(e,t,n,r){let i=t.ended??(e.end&&e.started&&e.end.elapsed!==null?e.started+e.end.elapsed:null);return b`<details class="card dj-details" ?open=${n} @toggle=${r}>
+<summary><h2>Details</h2></summary>
+<dl>
+<dt>Run</dt><dd><code>${t.run}</code></dd>
+<dt>Version</dt><dd><code>${t.version.slice(0,10)}</code> <span class="quiet">${t.entry}</span></dd>
+<dt>Started by</dt><dd>${t.user??`–`} <span class="quiet">${t.trigger}</span></dd>
+<dt>Asked for</dt><dd>${Et(t.created)}</dd>
+${e.started?b`<dt>Began</dt><dd>${Et(e.started)}</dd>`:S}
+${i?b`<dt>Ended</dt><dd>${Et(i)}</dd>`:S}
+<dt>Engine</dt><dd>${t.engine||`–`} <span class="quiet">isolation ${t.isolation||`–`}</span></dd>
+<dt>Also</dt>
+<dd class="dj-also">
+<a href=${t.log}>Log</a> <a href=${t.events}>Events</a>
+${t.notebook?b`<a href=${t.notebook}>Notebook</a>`:S}
+</dd>
+</dl>
+${Tt(t.parameters)?b`<h3>Parameters</h3><djsci-json .value=${t.parameters} name="parameters"></djsci-json>`:S}
+</details>`}var Tt=e=>typeof e==`object`&&!!e&&Object.keys(e).length>0;function Et(e){let t=new Date(e*1e3),n=t.toLocaleString(void 0,{dateStyle:`medium`,timeStyle:`medium`});return b`<time datetime=${t.toISOString()}>${n}</time>`}function Dt(e,t){return e.artifacts.length?b`<section class="card" aria-label="Artifacts">
+<h2>Artifacts</h2>
+<ul class="dj-artifacts">
+${e.artifacts.map(({name:e,size:n})=>b`<li>
+${t.artifacts?b`<a href="${t.artifacts}${encodeURIComponent(e)}/" download>${e}</a>`:e}
+<span class="quiet">${I(n)}</span>
+</li>`)}
+</ul>
+</section>`:S}var Ot=class extends HTMLElement{#e=!1;#t=!1;redraw(){this.#e||!this.#t||(this.#e=!0,requestAnimationFrame(()=>{this.#e=!1,this.drawNow()}))}drawNow(){this.#t=!0,E(this.draw(),this,{renderBefore:null}),this.afterDraw?.()}},z=class{constructor(e){this.source=e}toJSON(){return JSON.rawJSON?.(this.source)??Number(this.source)}},kt=(e,t,n)=>typeof t==`number`&&n?.source&&n.source!==String(t)?new z(n.source):t,B=e=>JSON.parse(e,kt),V=(e,t=2)=>JSON.stringify(e,null,t)??`null`,At=/"type":"(?:result|chunk|log)"|"application\/[\w.+-]*json"/;function jt(e){if(!At.test(e))return JSON.parse(e);let t=B(e);Mt(t);for(let e of t.events??[])Mt(e);return t}function Mt(e){for(let[t,n]of Object.entries(e))n instanceof z&&(t!==`value`||e.type===`progress`)&&(e[t]=Number(n.source))}var H=e=>e.replace(`_`,` `);function Nt(e,t,n){let{state:r,end:i,error:a}=e,o=i?.reason??t.reason??``,s=i?.elapsed??t.elapsed;switch(r){case`queued`:return`Queued ${F(n-t.created)}${Pt(e,t)}`;case`starting`:return`Starting`;case`running`:return`Running ${F(n-(e.started??t.created))}`;case`cancelling`:return`Cancelling…`;case`succeeded`:return s===null?`Succeeded`:`Succeeded, ran ${P(s)}`;case`failed`:return`Failed${a||!o?``:`: ${o}`}${s===null?``:` after ${P(s)}`}`;case`timed_out`:return t.timeout===null?`Stopped at its time limit`:`Stopped at its limit of ${P(t.timeout)}`;case`cancelled`:return i?.abandoned??t.abandoned?`Cancelled; its thread may still work`:`Cancelled`;case`crashed`:return o?`Its process was killed: ${o}`:`Its process died`;case`lost`:return`Its worker vanished`;case`denied`:return o?`Refused: ${o}`:`Refused`}}var Pt=({detail:e},{queue:t})=>e?`: ${e}`:t?.ahead?`: ${t.ahead} ahead of you`:``;function Ft(e,t){switch(e.state){case`connecting`:case`probing`:return`Connecting…`;case`live`:return e.isCatchingUp?`Catching up…`:`Live`;case`polling`:return e.isCatchingUp?`Catching up…`:`Live, by polling`;case`waiting`:{let n=Math.ceil((e.retryAt-t)/1e3);return n>1?`Reconnecting in ${n} s`:`Reconnecting…`}case`offline`:return`You are offline`;case`refused`:return`Disconnected`;default:return``}}function It({code:e,title:t,detail:n}){switch(e){case`not_authenticated`:return`You are signed out. What came so far stays here; sign in to go on.`;case`forbidden`:case`not_found`:return`You may no longer watch this run. What came so far stays here.`;case`pruned`:return`The log of this run is past its retention and was removed. What came so far stays here.`;case`gap`:return`A part of the log cannot be read as it should. Read the whole log as text.`;default:return[t,n!==t&&n].filter(Boolean).join(` `)||`The server refused.`}}function Lt(e,t,n){let r=n-(e.lastOutput??e.started??n);return e.state!==`running`||r<30?``:`no output for ${F(r)}, last heard ${F(t)} ago`}var Rt=({truncated:e})=>e?`${I(e.dropped_bytes)}, ${R(e.dropped_lines,`line`)} not kept (limit ${I(e.limit)})`:``;function zt(e,t){return[e&&`cell ${e}`,t&&`line ${t}`].filter(Boolean).join(`, `)}function Bt(e){let{run:t,config:n,link:r,now:i,clock:a}=e,o=t.state.startsWith(`cancel`)&&t.error?.ename===`KeyboardInterrupt`?null:t.error;return b`<header class="dj-head" ?data-live=${!N(t.state)}>
+<div class="dj-title">
+<h1>${n.file.url?b`<a class="plain" href=${n.file.url}>${n.file.name}</a>`:n.file.name}</h1>
+<span class="pill" data-state=${t.state}>${H(t.state)}</span>
+<p class="dj-sentence">${Nt(t,n,i)}${Ut(t)}</p>
+<div class="dj-acts">
+<span class="dj-link-state" data-link=${r.state}>${t.end?S:Ft(r,a)}</span>
+${r.state===`waiting`||r.state===`offline`?b`<button class="link" @click=${e.onRetry}>Retry now</button>`:S}
+${Vt(e)}
+</div>
+</div>
+<div class="dj-line">
+<div class="dj-alert" role="alert">${o?Gt(o):S}</div>
+${o?S:Jt(e)}
+</div>
+${Wt(t)}
+</header>`}function Vt({cancel:e,config:t,run:n,onCancel:r}){return N(n.state)?b`${t.edit?b`<a class="button" href=${t.edit}>Edit and run</a>`:S}
+${t.again?b`<form method="post" action=${t.again}>
+<input type="hidden" name="csrfmiddlewaretoken" value=${t.csrf} />
+<input type="hidden" name="key" value=${Ht(t)} />
+<button class="button primary">Run again</button>
+</form>`:S}`:e===`no`?S:b`<button
+class="button"
+?disabled=${e===`asked`}
+data-kind=${e}
+@click=${r}
+>
+${{ask:`Cancel`,asked:`Cancelling…`,force:`Force stop`}[e]}
+</button>`}var U=new Map;function Ht({run:e}){let t=e??``;return U.has(t)||U.set(t,`again-${Array.from(crypto.getRandomValues(new Uint32Array(4)),e=>e.toString(36)).join(``)}`),U.get(t)??``}function Ut({cell:e,progress:t,state:n}){if(n!==`running`)return S;let r=[];e&&e.count>1&&r.push(`cell ${e.index} of ${e.count}`),t?.label&&r.push(t.label);let i=W(t);return i===null?t?.n!==void 0&&r.push(L(t.n)):r.push(`${Math.round(i*100)} %`),r.length?b`<span class="dj-place">${r.join(` · `)}</span>`:S}function W(e){if(!e)return null;let{value:t,n,total:r}=e,i=t??(n!==void 0&&r?n/r:null);return i===null?null:Math.min(1,Math.max(0,i))}function Wt({progress:e,state:t}){if(!e||N(t))return S;let n=W(e),r=e.label||`Progress`;return n===null?b`<progress class="dj-strip" aria-label=${r}></progress>`:b`<progress class="dj-strip" aria-label=${r} max="1" .value=${n}></progress>`}function Gt(e){let t=zt(e.cell,e.line),n=e.traceback??[],r=b`<strong>${e.ename}</strong>${e.evalue?`: ${e.evalue}`:``}
+${t?b`<span class="quiet">${t}</span>`:S}`,i=e.logLine?b`<a class="link" href="#L${e.logLine}">In the log</a>`:S;return n.length?b`<details class="dj-failure">
+<summary>${r}</summary>
+<div class="dj-trace" tabindex="0" role="region" aria-label="Traceback">${qt(e)}</div>
+</details>
+${i}`:b`<p class="dj-failure">${r}</p>${i}`}var Kt=new WeakMap;function qt(e){let t=Kt.get(e)??ut(e.traceback.join(`
+`));return Kt.set(e,t),t}function Jt({run:e,config:t,link:n,now:r,clock:i,notice:a}){let o=Lt(e,(i-n.heard)/1e3,r),s=[t.run&&`run ${t.run.slice(0,8)}`,`${t.entry}, version ${t.version.slice(0,8)}`,t.user&&`by ${t.user}`,t.trigger].filter(Boolean);return b`<p class="dj-facts">${a||o||s.join(` · `)}</p>`}function Yt({link:e,config:t}){let{refusal:n}=e;if(!n)return S;let r=encodeURIComponent(location.pathname+location.search);return b`<div class="dj-refused" role="alert">
+<p>${It(n)}</p>
+${n.code===`not_authenticated`?b`<a class="button" href="${t.login}?next=${r}">Sign in</a>`:n.code===`gap`?b`<a class="button" href=${t.log}>The whole log</a>`:b`<a class="button" href=${t.catalogue}>All files</a>`}
+</div>`}async function Xt(e){try{return await navigator.clipboard.writeText(e),!0}catch{return Zt(e)}}function Zt(e){let t=document.activeElement,n=document.createElement(`textarea`);n.value=e,n.className=`dj-hidden`,document.body.append(n),n.select();let r=document.execCommand(`copy`);return n.remove(),t?.focus(),r}function Qt(e,t,n){let r=document.createElement(`a`);r.href=URL.createObjectURL(new Blob([t],{type:n})),r.download=e,r.click(),setTimeout(()=>URL.revokeObjectURL(r.href),6e4)}async function G(e,t){let n=e.currentTarget,r=n.dataset.says??n.textContent??``;n.dataset.says=r,n.textContent=await Xt(t)?`Copied`:`Not copied`,setTimeout(()=>{n.textContent=r},1500)}function $t(e,t,n){let r=en(e,t,!1),i=en(e,n,!0);if(!r||!i)return;let a=document.createRange();return a.setStart(...r),a.setEnd(...i),a}function en(e,t,n){let r=e.find(t);if(!r)return;let i=n?r[1]+1:r[1],a=document.createTreeWalker(r[0],NodeFilter.SHOW_TEXT);for(let e=a.nextNode();e;e=a.nextNode()){if(!i)return[e,0];for(let t=e.data.indexOf(`
+`);t>=0;t=e.data.indexOf(`
+`,t+1))if(!--i){if(n)return[e,t];if(t+1<e.length)return[e,t+1]}}}function K(e,t,n){let r=(t instanceof Element?t:t.parentElement)?.closest(`.dj-lines > pre`);if(!r||!e.root.contains(r))return;let i=document.createRange();i.setStart(r,0),i.setEnd(t,n);let a=i.toString(),o=e.start(r);for(let e=a.indexOf(`
+`);e>=0;e=a.indexOf(`
+`,e+1))o++;return[o,a===``||a.endsWith(`
+`)]}var tn=40,nn=12,rn=`highlights`in CSS?new Highlight:void 0,an=class{#e;#t;#n;#r;constructor(e){this.#e=e}get isBusy(){return this.#t!==void 0}forget(){this.#t=void 0}mark(e,t){this.#n=[Math.min(e,t),Math.max(e,t)]}goTo(e){this.#i(()=>this.#e.row(e))}hold(){let e=this.#s(this.#o().top+tn+4);e!==void 0&&this.#i(()=>e)}#i(e){this.#t={row:e,looks:nn}}arrive(){let{scroller:e,blocks:t}=this.#e,n=this.#t?.row();if(!this.#t||n===void 0||!t.has(n))return!1;let r=t.find(n),i=$t(t,n,n);if(!r||!i)return!1;let{top:a,height:o}=i.getBoundingClientRect(),s=r[0].getBoundingClientRect(),c=r[1]/Number(r[0].style.getPropertyValue(`--n`)),l=o?a:s.top+s.height*c,u=e.scrollTop;return this.#e.scrollTo(u+l-this.#o().top-tn),(o>0&&Math.abs(e.scrollTop-u)<1||!--this.#t.looks)&&(this.#t=void 0),this.isBusy}draw(){if(!this.#n)return;let{blocks:e}=this.#e,t=this.#e.row(this.#n[0]),n=Math.min(this.#e.row(this.#n[1]+1),e.drawn)-1,r=e.has(t)&&n>=t&&$t(e,t,n);this.#a(),r&&(this.#r=r,rn?CSS.highlights.set(`dj-line`,rn.add(r)):(document.getSelection()?.removeAllRanges(),document.getSelection()?.addRange(r),this.#n=void 0))}#a(){this.#r&&rn?.delete(this.#r),this.#r=void 0}picked(e){let{blocks:t}=this.#e;if(!(e.clientX-this.#o().left<this.#c())||!document.getSelection()?.isCollapsed)return;let n=this.#s(e.clientY),r=n===void 0?void 0:t.rows.at(n)?.number;if(r!==void 0)return this.mark((e.shiftKey?this.#n?.[0]:void 0)??r,r),this.#n}selected(){let{blocks:e}=this.#e,t=document.getSelection();if(!t?.rangeCount||t.isCollapsed)return null;let n=t.getRangeAt(0);if(!n.intersectsNode(e.root))return null;let{rows:r}=e,[i]=K(e,n.startContainer,n.startOffset)??[r.first],a=K(e,n.endContainer,n.endOffset)??[r.end,!0],o=a[1]&&a[0]>i?a[0]-1:a[0],[s,c]=[r.at(i),r.at(o)];return s&&c?[s.number+1,c.number+1]:null}close(){this.#a()}#o(){return this.#e.scroller.getBoundingClientRect()}#s(e){let t=document.caretPositionFromPoint?.(this.#o().left+this.#c()+4,e);return t?K(this.#e.blocks,t.offsetNode,t.offset)?.[0]:void 0}#c(){let e=this.#e.blocks.root.firstElementChild;return e?Number.parseFloat(getComputedStyle(e).paddingLeft):0}},on=1e4,sn=class{#e=[];#t;#n;constructor(e,t){this.terminal=e,this.filter=t,this.#t=t.text.toLowerCase(),this.#n=e.first}get first(){return this.row(this.terminal.first)}get end(){return this.#e.length}get isFull(){return this.end>=on}at(e){return this.terminal.line(this.#e[e]??-1)}row(e){let[t,n]=[0,this.end];for(;t<n;){let r=t+n>>1;(this.#e[r]??0)<e?t=r+1:n=r}return t}look(e){for(this.#n=Math.max(this.#n,this.terminal.first);this.#n<this.terminal.end&&!this.isFull;)if(this.#r(this.#n)&&this.#e.push(this.#n),this.#n++,this.#n%64==0&&performance.now()>e)return!0;return!1}again(e){if(e>=this.#n)return;let t=this.row(e),n=this.#e[t]===e,r=this.#r(e);if(r&&!n&&!this.isFull)this.#e.splice(t,0,e);else if(!r&&n)this.#e.splice(t,1);else return n?[t,!1]:void 0;return[t,!0]}#r(e){let t=this.terminal.line(e);return!t||this.filter.stream!==`all`&&t.kind!==this.filter.stream?!1:!this.#t||t.text.toLowerCase().includes(this.#t)}},cn=8,ln=5,un=class{#e;#t=new lt;#n=document.createElement(`div`);#r=document.createElement(`p`);#i;#a;#o=new Map;#s=new ResizeObserver(()=>this.#d&&this.#_());#c;#l;#u=0;#d=!0;#f=0;#p=0;#m=0;#h=0;constructor(e){this.#e=e;let t=this.#t;this.#i=this.#l=new Je({get first(){return t.first},get end(){return t.end},at:e=>t.line(e)});let n=this.#n,r=()=>this.#l;this.#a=new an({scroller:n,get blocks(){return r()},row:e=>this.#g(e),scrollTo:e=>this.#b(e)}),n.className=`dj-log`,n.tabIndex=0,n.role=`log`,n.ariaLive=`off`,n.ariaLabel=`Log`,this.#r.className=`dj-gone`,this.#r.hidden=!0,n.append(this.#r,this.#i.root),n.addEventListener(`scroll`,()=>this.#x(),{passive:!0}),n.addEventListener(`click`,e=>this.#S(e)),n.addEventListener(`keydown`,({key:e})=>{e===`End`&&(this.follow=!0)}),e.container.append(n),this.wrap=matchMedia(`(max-width: 600px)`).matches,this.#s.observe(n),this.#s.observe(this.#i.root)}write(e,t,n){this.#h=n,this.#t.write(e,t,n),this.#_()}note(e,t,n){this.#h=n,e===`cell`&&this.#o.set(Number(/\d+/.exec(t)?.[0]),this.lines+1),this.#t.note(e,t,n),this.#_()}clearMark(){this.note(`clear`,`output cleared`,this.#h)}end(){this.#t.finish(),this.#_()}close(){cancelAnimationFrame(this.#u),this.#u=-1,this.#s.disconnect(),this.#a.close(),this.#n.remove()}get lines(){return this.#t.end}lineOfCell(e){return this.#o.get(e)??null}set filter(e){let t=e.text!==``||e.stream!==`all`;this.#c?this.#l.root.remove():this.#m=this.#n.scrollTop,this.#c=t?new sn(this.#t,e):void 0,this.#l=this.#c?new Je(this.#c):this.#i,this.#l.isTimed=this.#i.isTimed,this.#i.root.hidden=t,t&&this.#n.append(this.#l.root),this.#b(t?0:this.#m),this.#_()}set wrap(e){this.#d||this.#a.hold(),this.#n.classList.toggle(`dj-wrap`,e),this.#_()}set timestamps(e){for(let t of new Set([this.#i,this.#l]))t.isTimed=e,t.touch(0,!0);this.#_()}get follow(){return this.#d}set follow(e){e!==this.#d&&(this.#d=e,e&&this.#a.forget(),this.onFollowChange?.(e),this.#_())}reveal(e,t){this.follow=!1,this.#a.mark(e-1,t-1),this.#a.goTo(e-1),this.#n.scrollIntoView({block:`nearest`}),this.#_()}selectedLines(){return this.#a.selected()}#g(e){return this.#c?this.#c.row(e):e}#_(){this.#u||=requestAnimationFrame(()=>this.#v())}#v(){this.#u=0;let e=this.#n;this.#p=e.scrollHeight-e.clientHeight;let{changed:t,end:n,first:r}=this.#t;for(let e of t){this.#i.touch(e);let t=this.#c?.again(e);t&&this.#l.touch(...t)}t.clear();let i=this.#c?.look(performance.now()+ln),a=this.#l.draw(performance.now()+cn);this.#y(r);let o=Math.max(4,String(n).length)+(this.#i.isTimed?13:0);e.style.setProperty(`--g`,`${o}ch`),this.#e.onCount?.(n),this.#a.draw(),(this.#a.arrive()||i||a)&&this.#_(),this.#d&&this.#b(e.scrollHeight)}#y(e){if(!e||this.#r.dataset.count===String(e)||(this.#r.dataset.count=String(e),this.#r.hidden=!1,this.#r.textContent=`${e.toLocaleString(`en`)} earlier lines are not kept here. `,!this.#e.href))return;let t=document.createElement(`a`);t.href=this.#e.href,t.textContent=`The whole log`,this.#r.append(t)}#b(e){this.#n.scrollTop=e,this.#f=this.#n.scrollTop}#x(){let{scrollTop:e,scrollHeight:t,clientHeight:n}=this.#n,r=e-this.#f,i=t-n;this.#f=e,r<0&&e<i-1?this.follow=!1:r>0&&e>Math.min(i,this.#p)-8&&!this.#a.isBusy&&(this.follow=!0)}#S(e){let t=e.target,n=t.closest(`.dj-more`);if(n){let e=Number(n.dataset.line);this.#l.whole.add(e),this.#l.touch(this.#g(e)),this.#_();return}let r=t.closest(`pre`)&&this.#a.picked(e);r&&(this.#_(),this.#e.onLink?.(r[0]+1,r[1]+1))}},dn=`(max-width: 600px)`,fn=/^#L(\d{1,9})(?:-L?(\d{1,9}))?$/,pn=class{#e;#t;#n;#r;#i;#a;constructor(e,t,n){this.redraw=e,this.address=t,this.element=document.createElement(`div`),this.#e=``,this.#t=`all`,this.#n=matchMedia(dn).matches,this.#r=!1,this.#i=!0,this.#a=null,this.#s=e=>{let t=this.log.selectedLines();t&&this.#o(...t),G(e,location.href)},this.#c=async e=>{let t=e.currentTarget,n=await fetch(`${this.address}?ansi=strip`).catch(()=>null);t.textContent=n?.ok&&await Xt(await n.text())?`Copied`:`Not copied`,setTimeout(()=>{t.textContent=`Copy`},1500)},this.element.className=`dj-log-panel`,this.log=new un({container:this.element,href:t,onLink:(e,t)=>this.#o(e,t),onCount:()=>e()}),this.log.onFollowChange=t=>{this.#i=t,e()},this.#i=n,this.log.follow=n,this.log.wrap=this.#n,this.readHash()}readHash(){let e=fn.exec(location.hash);if(!e)return;let t=Number(e[1]);this.#a=[t,Math.max(t,Number(e[2]??t))],this.reveal(!1)}reveal(e){if(!this.#a||this.log.lines<this.#a[1]&&!e)return;let[t,n]=this.#a;this.#a=null,t>this.log.lines||(this.log.follow=!1,this.#i=!1,this.log.reveal(t,Math.min(n,this.log.lines)),this.redraw())}#o(e,t){let n=e===t?`#L${e}`:`#L${e}-L${t}`;history.replaceState(history.state,``,n),this.#a=[e,t],this.reveal(!0)}#s;#c;#l(){this.log.filter={text:this.#e,stream:this.#t},this.redraw()}#u(e,t,n,r){return b`<button class="dj-tool" aria-pressed=${t} title=${r} @click=${()=>{n(!t),this.redraw()}}>${e}</button>`}drawTools(e){let{log:t}=this;return b`<div class="dj-toolbar" role="group" aria-label="Log">
+<span class="quiet dj-count">${t.lines?R(t.lines,`line`):S}</span>
+<input class="dj-find" type="search" placeholder="Filter" aria-label="Filter lines" autocomplete="off" spellcheck="false" .value=${this.#e} @input=${e=>{this.#e=e.target.value,this.#l()}} />
+<select class="dj-pick" aria-label="Streams" @change=${e=>{this.#t=e.target.value,this.#l()}}>
+<option value="all">all</option>
+<option value="stdout">stdout</option>
+<option value="stderr">stderr</option>
+</select>
+${this.#u(`Wrap`,this.#n,e=>{this.#n=t.wrap=e},`Break long lines`)}
+${this.#u(`Times`,this.#r,e=>{this.#r=t.timestamps=e},`Show when each line came`)}
+${e?S:this.#u(`Follow`,this.#i,e=>{this.#i=t.follow=e},`Stay at the newest line`)}
+<button class="dj-tool" title="Copy a link to the selected lines" @click=${this.#s}>Link</button>
+<button class="dj-tool" title="Copy the whole log" @click=${this.#c}>Copy</button>
+<a class="dj-tool" href="${this.address}?ansi=strip" download title="Download the whole log">Download</a>
+</div>`}},mn=24,q=600,hn=2e4,gn=4e3,J=new Map;function _n({source:e,data:t}){let{height:n,blocked:r}=t??{};if(Number.isFinite(n)&&Number.isFinite(r)&&e)for(let[t,i]of J)t.contentWindow===e&&i({height:Number(n),blocked:Math.max(0,Number(r))})}var vn=class{#e;#t;#n;constructor(e,t,n){this.on=n,this.element=document.createElement(`iframe`),this.height=0,this.#e=!1,this.#t=q,J.size||addEventListener(`message`,_n);let{element:r}=this;r.setAttribute(`sandbox`,`allow-scripts`),r.referrerPolicy=`no-referrer`,r.title=t,r.src=e,J.set(r,e=>this.#r(e)),this.#n=window.setTimeout(()=>this.#i(),gn)}set isExpanded(e){this.#t=e?hn:q,this.#a()}get isCut(){return this.height>q}guess(e){this.height||(this.element.height=String(Math.min(q,mn*(Math.min(e,99)+1))))}close(){clearTimeout(this.#n),J.delete(this.element),J.size||removeEventListener(`message`,_n),this.element.remove()}#r(e){this.height=e.height,this.#a(),this.#i(),this.on.report(e)}#i(){this.#e||(this.#e=!0,clearTimeout(this.#n),this.on.ready())}#a(){this.height&&(this.element.height=String(Math.min(this.#t,Math.max(mn,Math.ceil(this.height)))))}},yn=20,Y=new Set;function bn(e){Y.delete(e),Y.add(e);for(let t of Y){if(Y.size<=yn)return;t===e||t.isInSight||(Y.delete(t),t.sleep())}}var xn=e=>Y.delete(e),X=100,Sn=300,Cn=60,wn=class{#e=new Map;#t=``;#n;constructor(e){this.redraw=e}show(e){if(e===this.#n)return;this.#n=e,this.#e.clear(),this.#t=``;let t=Cn,n=[[``,e]];for(let e=n.shift();e;e=n.shift()){let[r,i]=e,a=Z(i);!a||r&&(a>t||On(i))||(this.#e.set(r,X),t-=a,a<=X&&Tn(i,X).forEach(([,e],t)=>{typeof e!=`string`&&n.push([`${r}/${t}`,e])}))}}draw(){return b`<div
+class="dj-tree"
+role="tree"
+aria-label="JSON"
+@keydown=${this.#s}
+@click=${this.#o}
+>
+${this.#r([null,this.#n],``,1,1,1)}
+</div>`}#r([e,t],n,r,i,a){let o=Z(t),s=this.#e.get(n),c=s!==void 0;return b`<div
+role="treeitem"
+data-path=${n}
+aria-level=${r}
+aria-setsize=${a}
+aria-posinset=${i}
+aria-expanded=${o?String(c):S}
+aria-selected=${n===this.#t}
+tabindex=${n===this.#t?0:-1}
+>
+<span class="dj-node"
+>${e===null?S:b`<span class="dj-key">${e}</span>: `}${En(t,c)}</span
+>${c&&typeof t==`object`?b`<div role="group">
+${Tn(t,s).map((e,t)=>this.#r(e,`${n}/${t}`,r+1,t+1,o))}
+${s<o?this.#i(n,r+1,s,o):S}
+</div>`:S}
+</div>`}#i(e,t,n,r){let i=`${e}/more`;return b`<div
+role="treeitem"
+data-path=${i}
+data-more=${e}
+aria-level=${t}
+aria-selected=${i===this.#t}
+tabindex=${i===this.#t?0:-1}
+>
+<span class="dj-node dj-further"
+>Show ${L(Math.min(X,r-n))} more, ${L(n)} of ${L(r)} shown</span
+>
+</div>`}#a(e,t){let{path:n=``,more:r}=e.dataset;if(this.#t=n,r!==void 0){let e=this.#e.get(r)??0;this.#e.set(r,e+X),this.#t=`${r}/${e}`}else e.hasAttribute(`aria-expanded`)&&(t??!this.#e.has(n)?this.#e.set(n,this.#e.get(n)??X):this.#e.delete(n));this.redraw()}#o=e=>{let t=e.target.closest(`[role=treeitem]`);t&&getSelection()?.type!==`Range`&&this.#a(t)};#s=e=>{let t=e.target.closest(`[role=treeitem]`);if(!t||e.altKey||e.ctrlKey||e.metaKey)return;let n=[...e.currentTarget.querySelectorAll(`[role=treeitem]`)],r=n.indexOf(t),i=t.getAttribute(`aria-expanded`),a=t.parentElement?.closest(`[role=treeitem]`),o={ArrowDown:()=>n[r+1],ArrowUp:()=>n[r-1],Home:()=>n[0],End:()=>n.at(-1),ArrowRight:()=>i===`true`?n[r+1]:this.#c(t,i),ArrowLeft:()=>i===`true`?this.#c(t,i):a,Enter:()=>this.#c(t,`toggle`)," ":()=>this.#c(t,`toggle`)}[e.key];if(!o)return;e.preventDefault();let s=o();s&&(this.#t=s.dataset.path??``,this.redraw(),s.focus())};#c(e,t){return t&&this.#a(e,t===`toggle`?void 0:t===`false`),null}};function Z(e){return typeof e==`string`?+(e.length>Sn):typeof e!=`object`||!e||e instanceof z?0:Array.isArray(e)?e.length:Object.keys(e).length}function Tn(e,t){return Array.isArray(e)?e.slice(0,t).map((e,t)=>[String(t),e]):typeof e!=`object`||!e?[]:Object.entries(e).slice(0,t)}function En(e,t){if(typeof e==`string`)return Dn(e,t);if(e instanceof z)return b`<span class="dj-num">${e.source}</span>`;if(typeof e!=`object`||!e)return b`<span class=${typeof e==`number`?`dj-num`:`dj-lit`}>${String(e)}</span>`;let n=Z(e),[r,i]=Array.isArray(e)?[`[`,`]`]:[`{`,`}`];return n?b`<span>${r}${t?``:kn(e)}${i}</span> <span class="quiet">${L(n)}</span>`:b`<span>${r}${i}</span>`}var Dn=(e,t)=>e.length>Sn&&!t?b`<span class="dj-str">${JSON.stringify(e.slice(0,Sn))}</span>
+<span class="quiet">… ${L(e.length)} characters</span>`:b`<span class="dj-str">${JSON.stringify(e)}</span>`,On=e=>typeof e==`object`&&!!e&&!/…$|…,/.test(kn(e));function kn(e){let t=[];for(let[n,r]of Tn(e,6)){let i=typeof r==`object`&&r&&!(r instanceof z)?`…`:r instanceof z?r.source:An(JSON.stringify(r));if(t.push(Array.isArray(e)?i:`${n}: ${i}`),t.join(`, `).length>60)break}return t.join(`, `)+(t.length<Z(e)?`, …`:``)}var An=e=>e.length>40?`${e.slice(0,39)}…`:e,jn=100,Mn=e=>typeof e==`object`&&!!e&&!Array.isArray(e)&&!(e instanceof z),Nn=e=>typeof e!=`object`||!e||e instanceof z;function Pn(e){return Array.isArray(e)?Fn(e):Mn(e)?In(e):null}function Fn(e){let t=new Set;for(let n of e){if(!Mn(n)||!Object.values(n).every(Nn))return null;for(let e of Object.keys(n))t.add(e);if(t.size>jn)return null}if(!t.size)return null;let n=e;return{columns:[...t],length:e.length,cell:(e,t)=>n[e]?.[t]}}function In(e){let t=Object.keys(e),n=Object.values(e),[r]=n;if(!Array.isArray(r)||r.length<2||t.length>jn||!n.every(e=>Array.isArray(e)&&e.length===r.length&&e.every(Nn)))return null;let i=e;return{columns:t,length:r.length,cell:(e,t)=>i[t]?.[e]}}var Ln=e=>typeof e==`number`||e instanceof z,Rn=e=>e==null?``:e instanceof z?e.source:String(e);function zn(e,t,n){let r=Array.from({length:Math.min(t,e.length)},(e,t)=>t),i=e.columns.map(t=>({name:t,kind:r.some(n=>Ln(e.cell(n,t)))?`dj-number`:``}));return b`<div class="dj-scroll" tabindex="0" role="region" aria-label="Result as a table">
+<table class="dj-table">
+<thead>
+<tr>${i.map(({name:e,kind:t})=>b`<th scope="col" class=${t}>${e}</th>`)}</tr>
+</thead>
+<tbody>
+${r.map(t=>b`<tr>${i.map(({name:n,kind:r})=>b`<td class=${r}>${Bn(e.cell(t,n))}</td>`)}</tr>`)}
+</tbody>
+</table>
+</div>
+<p class="quiet">
+${R(e.length,`row`)}, ${R(e.columns.length,`column`)}
+${r.length<e.length?b`<button class="link" @click=${n}>
+Show ${L(Math.min(100,e.length-r.length))} more
+</button>`:S}
+</p>`}var Bn=e=>e===null?b`<span class="quiet">null</span>`:Rn(e).slice(0,500),Vn=e=>/[",\r\n]/.test(e)?`"${e.replaceAll(`"`,`""`)}"`:e;function Hn(e){let t=[e.columns.map(Vn).join(`,`)];for(let n=0;n<e.length;n++)t.push(e.columns.map(t=>Vn(Rn(e.cell(n,t)))).join(`,`));return`${t.join(`\r
+`)}\r\n`}var Un=class extends Ot{constructor(...e){super(...e),this.name=`result`,this.href=null,this.reference=null,this.#t=-1,this.#n=new wn(()=>this.redraw()),this.#r=null,this.#i=`tree`,this.#a=100,this.#o=!1,this.#s=!1,this.#c=!1}#e;#t;#n;#r;#i;#a;#o;#s;#c;get value(){return this.#e}set value(e){let t=Array.isArray(e)?e.length:0;(e!==this.#e||t!==this.#t)&&(this.#e=e,this.#t=t,this.#r=Pn(e),this.#o||(this.#i=this.#r?`table`:`tree`),this.redraw())}set length(e){this.value=this.#e}set text(e){this.value=B(e)}connectedCallback(){let e=this.querySelector(`script[type="application/json"]`);this.value===void 0&&e&&(this.text=e.textContent??`null`),this.drawNow()}draw(){let{value:e}=this;if(e===void 0)return this.reference?this.#l(this.reference):S;let t=typeof e!=`object`||!e||e instanceof z;return b`<div class="dj-tools">${this.#r?this.#p():S}${this.#m()}</div>
+<div class=${this.#s?`dj-tall`:``}>${t?this.#f():this.#d()}</div>`}#l({ref:e,size:t}){return b`<div class="dj-tools">
+<span class="quiet">${I(t)}${this.#c?`, it could not be read`:``}</span>
+<a class="link" href=${e} download="${this.name}.json">Download</a>
+<button class="link" @click=${()=>this.#u(e)}>Show anyway</button>
+</div>`}async#u(e){try{let t=await fetch(e,{headers:{Accept:`application/json`}});this.#c=!t.ok,t.ok&&(this.text=await t.text())}catch{this.#c=!0}this.redraw()}#d(){return this.#i===`table`&&this.#r?zn(this.#r,this.#a,()=>{this.#a+=100,this.redraw()}):(this.#n.show(this.value),this.#n.draw())}#f(){let{value:e}=this;return b`<pre class="dj-plain" tabindex="0" aria-label="Value">${typeof e==`string`?e:V(e)}</pre>`}#p(){let e=e=>()=>{this.#o=!0,this.#i=e,this.redraw()};return b`<span class="dj-switch" role="group" aria-label="Show as">
+<button aria-pressed=${this.#i===`table`} @click=${e(`table`)}>Table</button
+><button aria-pressed=${this.#i===`tree`} @click=${e(`tree`)}>Tree</button>
+</span>`}#m(){let{name:e}=this,t=this.#r,n=()=>typeof this.value==`string`?this.value:V(this.value);return b`${typeof this.value==`object`?b`<button class="link" aria-expanded=${this.#s} @click=${()=>{this.#s=!this.#s,this.redraw()}}>${this.#s?`Fold`:`Expand`}</button>`:S}
+<button class="link" @click=${e=>G(e,n())}>Copy</button>
+${t&&this.#i===`table`?b`<button class="link" @click=${e=>G(e,Hn(t))}>Copy CSV</button>
+<button class="link" @click=${()=>Qt(`${e}.csv`,Hn(t),`text/csv`)}>CSV</button>`:S}
+${this.href?b`<a class="link" href=${this.href} download="${e}.json">JSON</a>`:b`<button class="link" @click=${()=>Qt(`${e}.json`,V(this.value),`application/json`)}>JSON</button>`}`}},Wn=[[/^text\/html$/,`frame`],[/^text\/markdown$/,`frame`],[/^(application|text)\/javascript$/,`frame`],[/^image\/svg\+xml$/,`image`],[/^image\/png$/,`image`],[/^image\/jpeg$/,`image`],[/^image\/gif$/,`image`],[/^image\/webp$/,`image`],[/^application\/json$/,`json`],[/^text\/latex$/,`text`],[/^text\/plain$/,`text`],[/[/+.]json$/,`json`]];function Gn(e){for(let[t,n]of Wn)for(let[r,i]of Object.entries(e))if(t.test(r)&&i!==null)return{mime:r,way:n,value:i};return null}var Q=e=>Array.isArray(e)?e.join(``):typeof e==`string`?e:``,Kn=e=>typeof e==`object`&&!!e&&typeof e.ref==`string`&&typeof e.size==`number`&&e.ref.startsWith(`/`);function qn({mime:e,value:t},n){if(Kn(t))return n;let r=Q(t);return e===`image/svg+xml`?`data:${e};charset=utf-8,${encodeURIComponent(r)}`:`data:${e};base64,${r.replace(/\s/g,``)}`}var Jn=250,Yn=class{#e;#t;#n;#r;#i;#a;#o;#s;#c;#l;#u;constructor(e,t,n){this.output=e,this.options=t,this.element=document.createElement(`figure`),this.isInSight=!1,this.#e=document.createElement(`div`),this.#t=document.createElement(`div`),this.#n=null,this.#r=null,this.#i=0,this.#a=-1/0,this.#o=0,this.#s=0,this.#c=!1,this.#l=n,this.#u=t.isInteractive,this.element.className=`dj-output`,this.#e.className=`dj-body`,this.#t.className=`dj-foot`,this.element.append(this.#e,this.#t),this.update(e)}update(e){if(this.output=e,this.#i===e.seq||this.#o)return;let t=Jn-(performance.now()-this.#a);t<=0?this.#d():this.#o=window.setTimeout(()=>{this.#o=0,this.#d()},t)}seen(e){this.isInSight=e,!e||this.#n||this.#r||(this.#l=!0,Gn(this.output.data)?.way===`frame`&&this.#d())}sleep(){let e=this.#n??this.#r;e&&(this.#e.style.minHeight=`${e.element.offsetHeight}px`,this.#n?.close(),this.#r?.close(),this.#n=this.#r=null,this.#l=!1)}remove(){clearTimeout(this.#o),xn(this),this.#n?.close(),this.#r?.close(),this.element.remove()}#d(){let{output:e}=this;this.#a=performance.now(),this.#i=e.seq;let t=Gn(e.data);t?.way===`frame`?this.#l?this.#f():this.#e.style.minHeight||=`96px`:(this.#n?.close(),this.#r?.close(),this.#n=this.#r=null,t?.way===`image`?this.#g(t):this.#e.replaceChildren(this.#_(t)))}#f(){this.#r?.close();let e=this.#u?`?level=interactive`:``,t=new vn(`${this.options.outputs}${this.#i}/frame/${e}`,`Output ${this.#i}`,{ready:()=>this.#p(t),report:({blocked:e})=>{t===this.#n&&(this.#s=e,this.#m())}});t.guess(Xn(Gn(this.output.data)?.value)),t.isExpanded=this.#c,this.#r=t,t.element.className=this.#n?`dj-coming`:``,this.#e.append(t.element),bn(this)}#p(e){if(e===this.#r){this.#n?.close(),this.#r=null,this.#n=e,e.element.className=``;for(let t of[...this.#e.childNodes])t!==e.element&&t.remove();this.#e.style.minHeight=``,this.#m()}}#m(){let e=this.#n;E(b`${e?.isCut?b`<button class="link" aria-expanded=${this.#c} @click=${()=>{this.#c=!this.#c,e&&(e.isExpanded=this.#c),this.#m()}}>
+${this.#c?`Fold`:`Expand`}
+</button>`:S}${this.#s&&!this.#u?this.#h(()=>{this.#u=!0,this.#s=0,this.#f(),this.#m()}):S}`,this.#t)}#h(e){return b`<button class="link" @click=${e}>Run its scripts</button>
+<span class="quiet">They could send away what this output shows.</span>`}#g(e){let t=document.createElement(`img`);t.alt=Q(this.output.data[`text/plain`])||`Output ${this.#i}`,t.src=qn(e,this.#y(e));let{width:n,height:r}=Zn(this.output.metadata[e.mime]);n&&(t.width=n),r&&(t.height=r);let i=this.#i,a=()=>{i===this.#i&&this.#e.replaceChildren(t)};this.#e.firstChild instanceof HTMLImageElement?t.decode().then(a,a):a()}#_(e){if(!e)return document.createTextNode(`This output is empty.`);let{value:t}=e;if(e.way===`text`)return Kn(t)?this.#v(e,t):this.options.ansi(Q(t));let n=new Un;return Kn(t)?n.reference={ref:this.#y(e),size:t.size}:n.value=t,n.name=`output-${this.#i}`,n}#v(e,{size:t}){let n=document.createElement(`a`);return n.href=this.#y(e),n.download=``,n.textContent=`Download ${e.mime}, ${I(t)}`,n}#y({mime:e}){return`${this.options.outputs}${this.#i}/data/?type=${encodeURIComponent(e)}`}},Xn=e=>Q(e).match(/<(?:tr|p|br|li|h\d)\b/gi)?.length??3,Zn=e=>{let{width:t,height:n}=e??{};return{...typeof t==`number`&&{width:t},...typeof n==`number`&&{height:n}}},Qn=5,$n=50,er=class{#e;#t;#n;#r;#i;constructor(e){this.options=e,this.element=document.createElement(`div`),this.#e=new Map,this.#t=$n,this.#n=document.createElement(`button`),this.#r=[],this.#i=new IntersectionObserver(e=>{for(let{target:t,isIntersecting:n}of e)for(let e of this.#e.values())e.element===t&&e.seen(n)},{rootMargin:`400px`}),this.element.className=`dj-outputs`,this.#n.className=`link`,this.#n.onclick=()=>{this.#t+=$n,this.draw(this.#r)}}draw(e){this.#r=e;let t=e.slice(0,this.#t),n=new Set(t.map(e=>e.key));for(let[e,t]of this.#e)n.has(e)||(this.#i.unobserve(t.element),t.remove(),this.#e.delete(e));let r=null;for(let e of t){let t=this.#e.get(e.key)??this.#a(e);t.update(e);let n=r?r.nextElementSibling:this.element.firstElementChild;n!==t.element&&this.element.insertBefore(t.element,n),r=t.element}let i=e.length-t.length;this.#n.textContent=`Show ${Math.min($n,i)} more of ${L(e.length)}`,i?this.element.append(this.#n):this.#n.remove()}#a(e){let t=new Yn(e,this.options,this.#e.size<Qn);return this.#e.set(e.key,t),this.#i.observe(t.element),t}close(){this.#i.disconnect();for(let e of this.#e.values())e.remove();this.#e.clear()}},tr={running:`●`,done:`✓`,failed:`✕`},nr=0,rr={start:`running`,done:`done`,error:`failed`},ir=class{#e;constructor(e,t,n){this.host=e,this.config=t,this.options=n,this.element=document.createElement(`div`),this.#e=new Map,this.element.className=`dj-notebook`}draw(e,t){E([...this.#t(e).map(n=>this.#r(this.#n(n),e,t)),this.#i(e)],this.element)}close(){for(let e of this.#e.values())e.list.close();this.#e.clear(),E(S,this.element)}#t(e){if(this.config.cells?.length)return this.config.cells;let t=Math.max(0,...e.cells.keys(),e.cell?.count??0);return Array.from({length:Math.min(t,1e3)},(e,t)=>({index:t+1,kind:`code`,name:``}))}#n(e){let t=this.#e.get(e.index);if(!t){let n=this.host.querySelector(`template[data-cell="${e.index}"]`),r=n&&document.createElement(`div`);r&&n&&r.append(n.content.cloneNode(!0)),t={info:e,source:r,text:document.createElement(`div`),pieces:[],written:0,printed:new M,list:new er(this.options)},this.#e.set(e.index,t)}return t}#r(e,t,n){let{info:r}=e;if(r.kind===`markdown`)return b`<div class="dj-nb-cell">${e.source}</div>`;let i=t.cells.get(r.index)??null,a=i?.state===`start`&&t.end!==null,o=t.error?.cell===r.index,s=i?a?`stopped`:rr[i.state]:`waiting`,c=o?`failed`:s,l=i&&(i.ended??(a?null:n));this.#a(e,i),e.list.draw(t.outputs.filter(e=>e.cell===r.index));let u=i&&l?l-i.started:null;return b`<section
+class="dj-nb-cell dj-code-cell"
+data-state=${c}
+id="cell-${r.index}"
+aria-label="Cell ${r.index}, ${c}"
+>
+<p class="dj-gutter">
+<span class="dj-mark" aria-hidden="true">${tr[c]??`○`}</span>
+<span>cell ${r.index}</span>
+${r.name?b`<span>${r.name}</span>`:S}
+<span>${c===`done`?S:c}</span>
+${u===null?S:b`<span class="dj-took">${i?.ended?P(Math.max(u,.01)):F(u)}</span>`}
+</p>
+${e.source}${e.text}${e.list.element}
+${c===`failed`&&t.error?.cell===r.index?ar(t):S}
+</section>`}#i(e){let t=e.outputs.filter(e=>e.cell===null);if(!t.length&&!e.called.text.length)return S;let n=this.#n({index:nr,kind:`code`,name:``});return this.#a(n,e.called),n.list.draw(t),b`<section class="dj-nb-cell dj-code-cell" aria-label="Handler">
+<p class="dj-gutter">djsci_handler</p>
+${n.text}${n.list.element}
+</section>`}#a(e,t){let n=t?.text??[];if(e.pieces!==n&&(e.pieces=n,e.written=0,e.printed=new M,e.text.replaceChildren()),e.written!==n.length){for(e.written||e.text.append(e.printed.element);e.written<n.length;e.written++){let t=n[e.written];t&&e.printed.write(t.stream,t.text,t.t)}e.printed.draw(),t?.dropped&&e.text.childElementCount===1&&e.text.append(Object.assign(document.createElement(`p`),{textContent:`The rest is in the log.`}))}}},ar=({error:e})=>b`<p class="dj-failure">
+<strong>${e?.ename}</strong>: ${e?.evalue}
+<span class="quiet">${zt(null,e?.line??null)}</span>
+</p>`;function or(e,t){return{...Object.fromEntries(Object.entries(e).map(([e,n])=>[e,typeof n==`string`?n.replaceAll(`{run}`,t):n])),run:t}}function sr(e){return new Promise(t=>{let n=new XMLHttpRequest;n.open(`GET`,e),n.responseType=`document`,n.onerror=()=>t(null),n.onload=()=>t(n.status===200?cr(n.responseXML):null),n.send()})}function cr(e){let t=e?.querySelector(`djsci-run-console`),n=e?.getElementById(t?.getAttribute(`config`)??``)?.textContent;if(!t||!n)return null;let{now:r,state:i,started:a,...o}=JSON.parse(n);return{config:o,templates:[...t.querySelectorAll(`:scope > template`)].map(e=>document.importNode(e,!0))}}function lr(e,t){let{result:n,chunks:r,state:i}=e,a=`${t.file.name}-${(t.run??``).slice(0,8)}`,o=`${t.self}result/`;return!n&&!r&&N(i)?S:b`<section class="card dj-result" aria-label="Result">
+<h2>Result${r&&!n?b` <span class="quiet">${R(r.length,`item`)} so far</span>`:S}</h2>
+${n?.ref?b`<djsci-json .reference=${{ref:o,size:n.size??0}} .name=${a}></djsci-json>`:n?b`<djsci-json .value=${n.value??null} .name=${a} .href=${t.pruned?null:o}></djsci-json>`:r?b`<djsci-json .value=${r} .length=${r.length} .name=${a}></djsci-json>`:b`<p class="quiet">It comes when the run ends.</p>`}
+</section>`}var ur=2e5,dr=class{#e;#t;#n;#r;constructor(e,t){this.sink=t,this.last=0,this.detail=``,this.lastOutput=null,this.outputs=[],this.cells=new Map,this.cell=null,this.called=fr(0),this.progress=null,this.chunks=null,this.result=null,this.error=null,this.artifacts=[],this.truncated=null,this.end=null,this.#t=1,this.#n=new Set,this.#r=new Map,this.#e=e.head,this.state=e.state,this.started=e.started}apply(e){for(let t of e)if(t.seq>this.last){if(t.seq>this.last+1)return!1;this.last=t.seq,this.#i(t)}return!0}#i(e){switch(e.type){case`status`:e.seq>this.#e&&(this.state=e.state),this.detail=e.detail??``,e.state===`running`&&(this.started??=e.t);return;case`cell`:this.#a(e);return;case`stream`:this.lastOutput=e.t,this.sink.write(e.name,e.text,e.t),this.#o(e);return;case`log`:this.lastOutput=e.t,this.#s(e);return;case`display_data`:case`execute_result`:this.lastOutput=e.t,this.#c(e);return;case`update_display_data`:this.lastOutput=e.t,this.#l(e);return;case`clear_output`:this.#u(e);return;case`progress`:this.lastOutput=e.t,this.progress=e;return;case`error`:this.#p(e);return;case`chunk`:this.lastOutput=e.t,this.chunks??=[],this.chunks.push(`value`in e?e.value:mr(e));return;case`result`:this.result=e;return;case`artifact`:this.artifacts.push(e);return;case`truncated`:this.truncated=e,this.sink.note(`warning`,hr(e),e.t);return;case`end`:this.state=e.state,this.end=e,this.sink.end()}}#a(e){let{index:t,count:n,state:r,t:i}=e;if(r===`start`){this.cell={index:t,count:n},this.cells.set(t,fr(i)),n>1&&this.sink.note(`cell`,`cell ${t} of ${n}`,i);return}let a=this.cells.get(t);a&&this.cells.set(t,{...a,state:r,ended:i}),this.cell=null}#o({cell:e,name:t,text:n,t:r}){this.#d(e??null);let i=e===void 0?this.called:this.cells.get(e);i&&(i.size+n.length>ur&&(i.dropped=!0),i.dropped||(i.text.push({stream:t,text:n,t:r}),i.size+=n.length))}#s({level:e,message:t,fields:n,t:r}){let i=Object.entries(n??{}).map(([e,t])=>`${e}=${typeof t==`string`?t:JSON.stringify(t)}`).join(` `),a=e===`info`?`note`:e;this.sink.note(a,`[${e}] ${t}${i&&` ${i}`}`,r)}#c(e){let t=e.cell??null;this.#d(t);let n=e.display_id;if(n&&this.outputs.some(e=>e.displayId===n)){this.#l(e);return}let r=this.#r.get(t)?.shift()??this.#r.get(null)?.shift()??this.#t++;this.outputs.push({...pr(e),key:r,cell:t,displayId:n})}#l(e){if(e.display_id)for(let t of this.outputs)t.displayId===e.display_id&&Object.assign(t,pr(e))}#u({cell:e,wait:t}){let n=e??null;this.#r.delete(n),t?this.#n.add(n):this.#f(n)}#d(e){for(let t of new Set([e,null]))this.#n.delete(t)&&this.#r.set(t,this.#f(t))}#f(e){let t=t=>e===null||t.cell===e,n=this.outputs.filter(t).map(e=>e.key);this.outputs=this.outputs.filter(e=>!t(e));let r=e===null?void 0:this.cells.get(e);return r&&this.cells.set(e,{...r,text:[],size:0,dropped:!1}),this.sink.clearMark(),n}#p(e){this.error={...e,logLine:this.sink.lines+1};let t=e.traceback??[];t.length?this.sink.note(`traceback`,t.join(`
+`),e.t):this.sink.note(`error`,`${e.ename}: ${e.evalue}`,e.t)}},fr=e=>({state:`start`,started:e,ended:null,text:[],size:0,dropped:!1}),pr=({seq:e,data:t,metadata:n})=>({seq:e,data:t,metadata:n??{}}),mr=({ref:e,size:t})=>({ref:e??``,size:t??0}),hr=({dropped_bytes:e,dropped_lines:t,limit:n})=>`${I(e)}, ${R(t,`line`)} not kept (limit ${I(n)})`,gr=1e4,_r=class{#e=``;#t=-1/0;announce(e,t){let n=e.error?H(e.state):`Run ${H(e.state)}`;if(!this.#e.startsWith(n)||t-this.#t>=gr){let r=vr(e);this.#e=r?`${n}, ${r}`:n,this.#t=t}return this.#e}};function vr({state:e,progress:t}){let n=N(e)?null:W(t);return n===null?``:`${Math.round(n*100)} %`}function yr(e,t){let n=`${vr(e)||H(e.state)} · ${t} · djsci`;document.title!==n&&(document.title=n)}async function br(e,{after:t,wait:n,signal:r}){return Sr(`${e}?after=${t}&wait=${n}`,r,4e4)}var xr=(e,t)=>Sr(e,t,1e4);async function Sr(e,t,n){try{let r=AbortSignal.timeout(n),i=await fetch(e,{headers:{Accept:`application/json`},signal:AbortSignal.any?AbortSignal.any([t,r]):t}),a=jt(await i.text());return{status:i.status,code:i.ok?``:String(a.type??``),events:a.events??[]}}catch{return{status:0,code:``,events:[]}}}function Cr(e,t){let n=new URL(e,location.href);n.protocol=n.protocol.replace(`http`,`ws`);let r=new WebSocket(n,`djsci.v1`);return r.onmessage=({data:e})=>t.frame(jt(e)),r.onclose=({code:e})=>t.closed(e),{send:e=>{r.readyState===WebSocket.OPEN&&r.send(typeof e==`string`?e:JSON.stringify(e))},drop:()=>{r.onmessage=null,r.onclose=null,r.close()}}}var wr={now:()=>performance.now(),random:Math.random,later:(e,t)=>window.setTimeout(e,t),never:e=>clearTimeout(e),isOnline:()=>navigator.onLine,isHidden:()=>document.hidden,open:Cr,page:br,probe:xr};function Tr(e){let t=e-performance.now()/1e3,n=()=>performance.now()/1e3+t;return{now:n,heard:e=>{e>n()&&e-n()<604800&&(t+=e-n())}}}var Er=class extends Ot{constructor(...e){super(...e),this.config=null,this.start=null,this.#s=0,this.#c=`log`,this.#l=!1,this.#u=null,this.#d=``,this.#f=new _r,this.#p=new AbortController,this.#_=async()=>{let e=this.#a.ask(this.#e,this.link);this.redraw(),await e||this.#v(`The cancel did not reach the server.`)},this.#x=e=>{let t=e.currentTarget.open;t!==this.#S()&&(this.#u=t)}}#e;#t;#n;#r;#i;#a;#o;#s;#c;#l;#u;#d;#f;#p;connectedCallback(){if(this.config||=pt(this.getAttribute(`config`)),this.config){for(let e of[...this.childNodes])e instanceof HTMLTemplateElement||e.remove();this.link||this.open(),this.drawNow(),this.#g()}}disconnectedCallback(){this.#p.abort(),clearInterval(this.#s),this.link?.suspend(),this.#n?.close(),this.#i?.close()}open(){let e=this.config;this.className=`dj-console`,this.#o=Tr(e.now),this.#l=e.run!==null&&N(e.state);let t=()=>this.redraw();this.#t=new pn(t,e.log,!this.#l),this.#e=new dr(e,this.#t.log),this.#a=new ft(e,wr.now);let n={outputs:e.outputs,isInteractive:e.interactive,ansi:ut};this.#r=n,this.#n=new er(n),this.#i=new ir(this,e,n),this.link=new Ct(this.#m(),this,wr),this.link.head=e.head,e.pruned?this.#h(e):this.link.connect()}#m(){let{call:e,socket:t,self:n,events:r,heartbeat:i}=this.config,a=this.start;return{socket:t,call:a&&e?{path:e,start:a}:null,self:n,events:r,heartbeat:i}}#h({error:e,result:t,elapsed:n,state:r,reason:i,abandoned:a}){e&&(this.#e.error={type:`error`,logLine:0,...e,traceback:e.traceback??[]}),t!==null&&(this.#e.result={type:`result`,value:B(t)}),N(r)&&(this.#e.end={type:`end`,state:r,elapsed:n,reason:i??``,abandoned:a??!1}),this.link.state=`ended`}#g(){this.#p=new AbortController;let{signal:e}=this.#p,t=()=>this.link.retry();addEventListener(`online`,t,{signal:e}),addEventListener(`hashchange`,()=>this.#y(),{signal:e}),addEventListener(`pagehide`,()=>this.link.suspend(),{signal:e}),addEventListener(`pageshow`,e=>e.persisted&&this.link.connect(),{signal:e}),document.addEventListener(`visibilitychange`,()=>document.hidden||t(),{signal:e}),this.#s=window.setInterval(()=>{this.link.isOver||this.redraw()},1e3),this.link.state===`idle`&&this.link.connect()}get isStarted(){return this.config?.run!==null}get last(){return this.#e.last}get isOver(){return this.#e.end!==null}apply(e){let t=this.#e.apply(e),n=e.at(-1);return n&&!this.#l&&!N(this.#e.state)&&!this.link.isCatchingUp&&this.#o.heard(n.t),this.#a.keep(this.#e),t}onStarted(e){let t=this.config;return Object.assign(t,or(t,e)),this.#r.outputs=t.outputs,this.#t.address=t.log,this.start=null,this.dispatchEvent(new CustomEvent(`djsci-started`,{detail:{run:e,page:t.page}})),sr(t.page).then(e=>{e&&(Object.assign(t,e.config),this.append(...e.templates),this.redraw())}),this.#m()}onChange(){this.redraw(),this.dispatchEvent(new CustomEvent(`djsci-link`,{detail:this.link?.state}))}onRefusedCommand({title:e,detail:t}){this.#v(t||e)}#_;#v(e){this.#d=e,this.#a.wasRefused(this.#e),this.redraw()}#y(){location.hash.startsWith(`#L`)&&(this.#c===`notebook`&&this.#b(`log`),this.#t.readHash())}#b(e){this.#c=e,e===`log`&&this.#i.close(),this.redraw()}#x;#S(){return this.#u??this.link.state===`ended`}draw(){let{config:e,link:t}=this,n=this.#e;if(!e)return S;let r={run:n,config:e,link:t,now:this.#o.now(),clock:wr.now(),cancel:this.#a.step(n,t),notice:this.#d,onCancel:this.#_,onRetry:()=>t.retry()};return b`${Bt(r)}
+<p class="dj-hidden" role="status">${this.#f.announce(n,r.clock)}</p>
+${t.state===`refused`?Yt(r):S}
+<div class="run" ?data-late=${this.#l}>
+<section class="card dj-main" aria-label=${this.#c===`log`?`Log`:`Notebook`}>
+${this.#C()}
+</section>
+<div class="dj-side stack">
+${lr(n,e)} ${this.#T()} ${Dt(n,e)}
+${wt(n,e,this.#S(),this.#x)}
+</div>
+</div>`}#C(){let{config:e}=this,t=this.#e,n=this.#c,r=!!e?.cells?.length||t.cells.size>1,i=n===`log`,a=(e,t)=>b`<button aria-pressed=${n===e} @click=${()=>this.#b(e)}>${t}</button>`,o=Rt(t);return b`<div class="dj-bar">
+${r?b`<span class="dj-switch" role="group" aria-label="View">${a(`log`,`Log`)}${a(`notebook`,`Notebook`)}</span>`:b`<h2>Log</h2>`}
+${i?this.#t.drawTools(t.end!==null):S}
+</div>
+${o?b`<p class="dj-cut">${o}</p>`:S}
+<div ?hidden=${!i}>${this.#t.element}${this.#w()}</div>
+${i?S:this.#i.element}`}#w(){if(this.#t.log.lines)return S;let e=N(this.#e.state);return b`<p class="dj-empty">${this.config?.pruned?`The log of this run is past its retention and was removed.`:e&&this.link.state===`ended`?`Nothing was printed.`:e?`Reading the log…`:`Nothing was printed yet.`}</p>`}#T(){return this.#c!==`log`||!this.#e.outputs.length?S:b`<section class="card" aria-label="Outputs">
+<h2>Outputs</h2>
+${this.#n.element}
+</section>`}afterDraw(){this.config&&(this.#c===`log`?this.#n.draw(this.#e.outputs):this.#i.draw(this.#e,this.#o.now()),this.#t.reveal(this.link.state===`ended`),this.closest(`[data-djsci-page]`)&&yr(this.#e,this.config.file.name))}},$=class extends Error{},Dr=/^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/,Or=`parameters`,kr=e=>(e.anyOf??[e]).filter(e=>e.type!==`null`);function Ar(e,t){return!t.properties||!Object.keys(t.properties).length?jr(e):`{${Pr(e,t).join(`,`)}}`}function jr(e){let[t]=Mr(e);if(!t)return`{}`;if(t.dataset.name!==Or)throw new $;let n=Ir(t).trim();return n?Br(n):`{}`}function Mr(e){return[...e.querySelectorAll(`[data-kind]`)].filter(t=>(t.parentElement?.closest(`[data-kind=group]`)??null)===Nr(e))}var Nr=e=>e.closest(`[data-kind=group]`);function Pr(e,t){let n=[];for(let r of Mr(e)){let e=r.dataset.name??``,i=t.properties?.[e];if(!i)throw new $;let a=Fr(r,i);a!==null&&n.push(`${JSON.stringify(e)}:${a}`)}return n}function Fr(e,t){let[n={},...r]=kr(t),i=`required`in e.dataset,{kind:a}=e.dataset;if(a===`group`){let t=Pr(e,n);return t.length||i?`{${t.join(`,`)}}`:null}let o=[...e.querySelectorAll(`input[type=checkbox]`)];if(a===`checkbox`)return String(o[0]?.checked??!1);if(a===`choices`){let e=o.filter(e=>e.checked).map(e=>Lr(n.items??{},e.value));if(!e.length)throw new $;return`[${e.join(`,`)}]`}let s=Ir(e);if(!s.trim()&&!(i&&a===`text`))return null;if(a===`any`)return Vr(s)?s.trim():JSON.stringify(s);if(r.length)throw new $;switch(a){case`select`:return Lr(n,s);case`number`:return zr(`number`,s);case`lines`:return s.trimStart().startsWith(`[`)?Br(s):Rr(n.items??{},s);case`json`:return Br(s);case`text`:case`date`:if(n.type!==`string`)throw new $;return JSON.stringify(s);default:throw new $}}var Ir=e=>e.querySelector(`input,select,textarea`)?.value??``;function Lr(e,t){if(!e.enum&&e.type===`boolean`)return t;let n=e=>typeof e==`string`?e:JSON.stringify(e),r=e.enum?.filter(e=>n(e)===t)??[];if(r.length!==1)throw new $;return JSON.stringify(r[0])}function Rr(e,t){return`[${t.split(/\r?\n/).filter(e=>e.trim()).map(t=>zr(e.type??``,t)).join(`,`)}]`}function zr(e,t){if(e===`string`)return JSON.stringify(t);if((e===`integer`||e===`number`)&&Dr.test(t.trim()))return t.trim();throw new $}function Br(e){if(!Vr(e))throw new $;return e.trim()}function Vr(e){try{return JSON.parse(e),!0}catch{return!1}}var Hr=class extends HTMLElement{#e=null;connectedCallback(){this.addEventListener(`submit`,this.#n),addEventListener(`pageshow`,this.#t)}disconnectedCallback(){this.removeEventListener(`submit`,this.#n),removeEventListener(`pageshow`,this.#t)}#t=e=>{e.persisted&&this.#c(!1)};#n=e=>{let t=e.target,n=pt(this.getAttribute(`config`));if(n&&this.contains(t)&&(this.#e&&e.preventDefault(),!this.#e&&n.call&&!t.querySelector(`input[type=file]`)))try{let r=Ar(t,n.schema),i=t.querySelector(`input[name=key]`)?.value??``;e.preventDefault(),this.#r(t,n,`{"type":"start","parameters":${r},"key":${JSON.stringify(i)}}`)}catch(e){if(!(e instanceof $))throw e}};#r(e,t,n){this.#c(!0),this.#s();let r=new Er;this.#e=r;let i=performance.now()/1e3;r.config={...t,parameters:Wr(n),self:Gr(t)},r.config.created=t.now+i-Ur,r.config.now=r.config.created,r.start=()=>n,r.addEventListener(`djsci-started`,e=>{this.#i(r,e.detail.page)}),r.addEventListener(`djsci-link`,()=>{if(r.isStarted||this.#e!==r)return;let{state:t,refusal:n}=r.link??{};t===`refused`&&n?.code!==`not_found`?this.#a(r,n):[`refused`,`probing`,`waiting`,`offline`].includes(t??``)&&(r.link.suspend(),e.submit())}),r.open()}#i(e,t){let n=this.closest(`[data-djsci-page]`);n&&(history.pushState(null,``,t),addEventListener(`popstate`,()=>location.pathname===t||location.reload())),(n??this).replaceChildren(e)}#a(e,t){e.link.suspend(),this.#e=null,this.#c(!1);let n=[];for(let{field:e=``,message:r}of t?.errors??[])this.#o(e,r)||n.push(`${e} ${r}`.trim());if(t?.errors.length||n.push(t?.detail||t?.title||`It was refused.`),!n.length){this.querySelector(`[aria-invalid=true]`)?.focus();return}let r=document.createElement(`div`);r.className=`alert dj-refused`,r.setAttribute(`role`,`alert`),r.textContent=n.join(` · `),this.prepend(r)}#o(e,t){for(let n=e;n;n=n.replace(/(?:[.[]|^)[^.[]*$/,``)){let r=[...this.querySelectorAll(`[name]`)].find(e=>e.name===`p-${n}`),i=r?.closest(`.field`);if(!r||!i)continue;let a=e.slice(n.length).replace(/^\./,``);i.classList.add(`wrong`),r.setAttribute(`aria-invalid`,`true`);let o=i.querySelector(`.error`);return o&&(o.textContent=a?`${a} ${t}`:t,o.hidden=!1),!0}return!1}#s(){for(let e of this.querySelectorAll(`.dj-refused`))e.remove();for(let e of this.querySelectorAll(`.field.wrong`)){e.classList.remove(`wrong`);for(let t of e.querySelectorAll(`[aria-invalid]`))t.removeAttribute(`aria-invalid`);for(let t of e.querySelectorAll(`.error`))t.hidden=!0}}#c(e){e||(this.#e=null);for(let t of this.querySelectorAll(`form button`))t.ariaBusy=String(e)}},Ur=performance.now()/1e3,Wr=e=>JSON.parse(e).parameters,Gr=({call:e,ref:t})=>`${(e??``).replace(/ws\/call\/.*$/,``)}api/v1/files/${encodeURIComponent(t)}/`,Kr=[[`djsci-json`,Un],[`djsci-run-console`,Er],[`djsci-handler-form`,Hr]];for(let[e,t]of Kr)customElements.get(e)||customElements.define(e,t);
