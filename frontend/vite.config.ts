@@ -14,7 +14,7 @@ export default defineConfig({
   ],
   build: {
     target: "es2022",
-    cssTarget: ["chrome123", "firefox120", "safari17.5"], // that know light-dark()
+    cssTarget: ["chrome123", "firefox128", "safari17.5"], // that know light-dark()
     outDir: "../djsci/static/djsci",
     emptyOutDir: true,
     cssCodeSplit: false,
