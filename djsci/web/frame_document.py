@@ -3,8 +3,12 @@
 import base64
 import hashlib
 import html
+import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
 import mistune
@@ -14,6 +18,7 @@ from djsci import blobs
 Level = Literal["static", "interactive"]
 
 RANKED = ("text/html", "text/markdown", "application/javascript", "text/javascript")
+PLOTLY = "application/vnd.plotly.v1+json"
 MARKDOWN_LIMIT = 128 << 10  # more is shown as text: the renderer takes seconds for some of it
 
 # First in the document, so that nothing runs before it: it tells how high the output is and how
@@ -59,6 +64,7 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><script>{reporter}</script><title>Output {seq}</title>\
 <style>
 :root {{ color-scheme: light dark; }}
+html, body {{ height: auto !important; min-height: 0 !important; }}
 body {{ margin: 8px; font: 13px/1.45 system-ui, sans-serif; overflow-wrap: break-word; }}
 table {{ border-collapse: collapse; border: 0; font-variant-numeric: tabular-nums; }}
 th, td {{ border: 0; border-bottom: 1px solid light-dark(#dfe2e8, #30353e); padding: 3px 10px; \
@@ -90,6 +96,8 @@ def notice(text: str, *, seq: int) -> str:
 
 
 def _body(data: Mapping[str, Any]) -> str | None:
+    if PLOTLY in data and (library := _plotly_library()):
+        return _plot(data[PLOTLY], library)
     kind = next((kind for kind in RANKED if kind in data), None)
     if kind is None:
         return None
@@ -116,6 +124,33 @@ def _scripted(text: str) -> str:
         '<div id="output"></div><script>'
         f'(function (element) {{\n{code}\n}})(document.getElementById("output"));</script>'
     )
+
+
+def _plot(part: Any, library: str) -> str:
+    """A figure of plotly; the HTML beside it relies on a page that has the library already."""
+    is_stored = isinstance(part, dict) and "ref" in part
+    text = text_of(part) if is_stored else json.dumps(part)
+    figure = text.replace("<", "\\u003c")
+    return (
+        f'<div id="output"></div><script>{library}</script><script>\nconst figure = {figure};\n'
+        'Plotly.newPlot("output", figure.data, figure.layout, '
+        "{responsive: true, ...figure.config});</script>"
+    )
+
+
+def _plotly_library() -> str | None:
+    """plotly.js, where the server has the package that brings it."""
+    found = find_spec("plotly")
+    for folder in (found.submodule_search_locations or ()) if found else ():
+        path = Path(folder, "package_data", "plotly.min.js")
+        if path.is_file():
+            return _read(path)
+    return None
+
+
+@lru_cache(maxsize=1)
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def inert(markup: str) -> str:

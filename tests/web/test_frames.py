@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,7 +137,7 @@ def test_a_frame_is_for_those_who_may_watch_its_run(browser: Client, shown: Show
     assert "cannot be shown (404)" in browser.get(there, headers=FRAMED).content.decode()
     assert browser.get(there)["Content-Type"] == "application/problem+json"
     assert browser.post(path, headers=FRAMED).status_code == 405
-    plain = shown({"text/plain": "x", "image/png": "", "application/vnd.plotly.v1+json": {}})
+    plain = shown({"text/plain": "x", "image/png": "", "application/vnd.vega.v5+json": {}})
     assert browser.get(plain, headers=FRAMED).status_code == 404
 
 
@@ -203,6 +204,27 @@ def test_scripts_run_at_once_for_the_uploader_or_where_the_file_says_so(
     run.file.settings = {"output": "static"}
     run.version.uploader = None
     assert not frames.may_run_scripts(ada, run)
+
+
+def test_a_figure_of_plotly_brings_its_library(
+    browser: Client, shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `fig.show()` each frame would else need what an earlier output loaded."""
+    library = tmp_path / "plotly" / "package_data" / "plotly.min.js"
+    library.parent.mkdir(parents=True)
+    library.write_text("window.Plotly = {newPlot() {}};")
+    (tmp_path / "plotly" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    figure = {"data": [{"text": "</script><b>"}], "layout": {"height": 200}}
+    path = shown({frame_document.PLOTLY: figure, "text/html": "<div>needs Plotly</div>"})
+    body = browser.get(path, headers=FRAMED).content.decode()
+    assert "window.Plotly" in body
+    assert '"layout": {"height": 200}' in body
+    assert "needs Plotly" not in body
+    assert "</script><b>" not in body
+    stored = {"ref": blobs.put(json.dumps(figure).encode()), "size": 90}
+    body = browser.get(shown({frame_document.PLOTLY: stored}), headers=FRAMED).content.decode()
+    assert '"layout": {"height": 200}' in body
 
 
 def test_data_downloads_parts_that_the_log_holds_too(browser: Client, shown: Shown) -> None:
