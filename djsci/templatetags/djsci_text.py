@@ -9,6 +9,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from djsci.models import PrivateFile
+from djsci.web import prose as markdown
 from djsci.web import run_words
 from djsci.web.source_view import visible
 
@@ -29,6 +30,12 @@ def label(file: PrivateFile | None, most: int = 500) -> str:
 def shown(text: object) -> str:
     """Text whose hidden characters are written as codes."""
     return visible(str(text))
+
+
+@register.filter
+def prose(text: str) -> SafeString:
+    """Markdown that others wrote, as markup that loads and runs nothing."""
+    return markdown.prose(text)
 
 
 @register.filter

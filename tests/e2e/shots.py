@@ -185,7 +185,7 @@ def main() -> None:
         if options.pictures:
             picture(browser, place, runs, options.pictures)
         browser.close()
-    live.forget_template()
+    live.forget_templates()
     sys.stdout.write(f"{len(list(options.folder.glob('*.png')))} pictures in {options.folder}\n")
 
 

@@ -254,7 +254,7 @@ def test_the_source_is_shown_by_cells_with_anchors_and_nothing_hidden(
     )
     path = f"{ROOT}files/{file.pk}/source/"
     page = text(browser.get(path))
-    assert page.index('id="cell-1-L1"') < page.index("# &lt;i&gt;Prose") < page.index("cell-2-L3")
+    assert page.index('id="cell-1-L1"') < page.index("&lt;i&gt;Prose") < page.index("cell-2-L3")
     assert "\u202e" not in page
     assert "‹U+202E›" in page
     assert '<span class="dj-k">def</span>' in page
