@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from tests import live
@@ -151,22 +152,33 @@ def shoot(browser: Any, place: Place, runs: dict[str, str], folder: Path) -> Non
 
 
 def picture(browser: Any, place: Place, runs: dict[str, str], folder: Path) -> None:
-    """README's: a run in the light, the catalogue in the dark."""
+    """README's: a run as its notebook in the light, the catalogue in the dark."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, scheme, path in (
         ("run", "light", f"/djsci/console/runs/{runs['succeeded']}/"),
         ("catalogue", "dark", "/djsci/console/"),
     ):
         context = browser.new_context(
-            base_url=place.url, color_scheme=scheme, viewport={"width": 1200, "height": 720}
+            base_url=place.url, color_scheme=scheme, viewport={"width": 1280, "height": 760}
         )
         cookie = {"name": "sessionid", "value": place.made.sessions["ada"], "url": place.url}
         context.add_cookies([cookie])
         page = context.new_page()
         page.goto(path)
         settle(page, f"{name}-succeeded")
+        if name == "run":
+            page.get_by_role("button", name="Notebook").click()
+            page.wait_for_timeout(1000)
         page.screenshot(path=folder / f"{name}.png")
+        shrink(folder / f"{name}.png")
         context.close()
+
+
+def shrink(path: Path) -> None:
+    """Few colours make a small file."""
+    Image.open(path).convert("RGB").quantize(160, dither=Image.Dither.NONE).save(
+        path, optimize=True
+    )
 
 
 def main() -> None:
