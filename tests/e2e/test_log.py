@@ -128,8 +128,7 @@ def seen(page: Any, text: str) -> bool:
 
 
 def follows(page: Any) -> bool:
-    button = page.get_by_role("button", name="Follow")
-    return bool(button.count()) and button.get_attribute("aria-pressed") == "true"
+    return page.get_by_role("button", name="Follow", pressed=True).count() == 1
 
 
 def test_it_follows_until_the_reader_scrolls_and_then_holds_still(
