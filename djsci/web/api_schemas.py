@@ -173,6 +173,9 @@ ANSWERS: dict[tuple[str, str], dict[str, Schema]] = {
         "202": _answer("The run, which is asked to stop.", _run),
     },
     ("get", "runs/{run_id}/outputs/{seq}/data/"): {"200": _SOURCE},
+    ("get", "runs/{run_id}/notebook/"): {
+        "200": _answer("The notebook.", {"type": "object"}, kind="application/x-ipynb+json")
+    },
     ("get", "runs/{run_id}/artifacts/"): {"200": _answer("Its artifacts.", _list("Artifact"))},
     ("get", "runs/{run_id}/artifacts/{name}"): {"200": _SOURCE},
     ("get", "tokens/"): {"200": _answer("Your tokens, the newest first.", _list("Token"))},
