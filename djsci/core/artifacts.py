@@ -1,5 +1,6 @@
 """Artifacts on their way from an engine to the log: the event, still with its bytes."""
 
+import hashlib
 import mimetypes
 from dataclasses import dataclass, field
 
@@ -27,6 +28,15 @@ class ArtifactContent(Artifact):
 
     sha256: str = ""
     content: bytes = field(repr=False)
+
+    def stored(self, sha256: str) -> Artifact:
+        """The event that the log has, once the bytes are stored."""
+        return Artifact(
+            name=self.name, size=self.size, content_type=self.content_type, sha256=sha256
+        )
+
+    def to_json(self) -> str:
+        return self.stored(hashlib.sha256(self.content).hexdigest()).to_json()
 
 
 def content_type(name: str) -> str:

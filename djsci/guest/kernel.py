@@ -187,6 +187,7 @@ async def finish() -> None:
             run.send(_error(run, error))
     _end_copy()
     await _wait_leftovers(run)
+    run.shell.events.trigger("post_execute")  # figures that were not shown yet
     collect()
     run.send({"type": "done"})
 

@@ -34,12 +34,7 @@ class References:
 
     async def artifact(self, event: ArtifactContent) -> Artifact:
         """The artifact, its bytes stored."""
-        return Artifact(
-            name=event.name,
-            size=event.size,
-            content_type=event.content_type,
-            sha256=await self._store(event.content),
-        )
+        return event.stored(await self._store(event.content))
 
     async def chunk(self, event: Chunk) -> Chunk:
         """The chunk, its value as a reference when it is large."""
