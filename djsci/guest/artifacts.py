@@ -3,7 +3,6 @@
 import os
 import re
 import stat
-import tempfile
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -115,7 +114,7 @@ class Artifacts:
 
         With each, why it is no artifact whatever it is, if that is known.
         """
-        has_temporary = tempfile.gettempdir() == self.folder
+        has_temporary = os.environ.get("TMPDIR") == self.folder
         waiting, seen = [self.folder], 0
         while waiting:
             try:

@@ -48,6 +48,8 @@ class Quota:
         reason = refusal(name)
         if reason is None and self.names.get(name.casefold(), name) != name:
             reason = f"only upper and lower case tell it from {self.names[name.casefold()]!r}"
+        if reason is None and self.limit <= 0:
+            reason = "no artifacts are kept here"
         if reason is None and self.count >= MOST:
             reason = f"a run has at most {MOST} artifacts"
         if reason is None and size > self.left:
