@@ -6,13 +6,14 @@ Imported by the server and, inside a handler, by user code: nothing here imports
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .guest.api import cancelled, log, params, progress, request, result
+    from .guest.api import artifact, cancelled, log, params, progress, request, result
     from .guest.responses import Response
 
     run: dict[str, Any]
 
 __version__ = "0.1.0"
-__all__ = ["Response", "cancelled", "log", "params", "progress", "request", "result", "run"]
+__all__ = ["Response", "artifact", "cancelled", "log", "params", "progress", "request", "result"]
+__all__ += ["run"]
 
 
 def __getattr__(name: str) -> Any:

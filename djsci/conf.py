@@ -24,6 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "GRACE": 2,  # seconds between the interrupt and the kill
     "OUTPUT_LIMIT": 10 * MIB,  # bytes of stdout and stderr kept of a run
     "RESULT_LIMIT": 6 * MIB,  # bytes of a result's JSON
+    "ARTIFACT_LIMIT": 64 * MIB,  # bytes of all artifacts of a run; 0: none are kept
     "UPLOAD_LIMIT": 20 * MIB,  # bytes of an entry with its companions
     "MEMORY_LIMIT": 1 * GIB,  # bytes of memory of a run
     "PIDS_LIMIT": 64,  # processes and threads of a run

@@ -5,13 +5,12 @@ import unicodedata
 from collections.abc import Mapping
 
 from djsci.core.errors import BadRequest
+from djsci.guest.quota import BIDI, HIDDEN
+from djsci.guest.quota import LONGEST_PART as LONGEST_PART_NAME
+from djsci.guest.quota import MOST_BYTES_OF_A_PART as MOST_BYTES_OF_A_PART_NAME
 
 LONGEST_FILE_NAME = 500
-LONGEST_PART_NAME = 150
-MOST_BYTES_OF_A_PART_NAME = 255  # what file systems take
 
-_BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_REFUSED_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _ID = re.compile(r"[2-9A-HJ-NP-Za-km-z]{22}")
 
 
@@ -86,9 +85,9 @@ def refusal(field: str, message: str) -> BadRequest:
 
 
 def _hidden_characters(name: str) -> str | None:
-    if any(unicodedata.category(char) in _REFUSED_CATEGORIES for char in name):
+    if any(unicodedata.category(char) in HIDDEN for char in name):
         return "A name may not hold line breaks or control characters."
-    if any(char in _BIDI for char in name):
+    if any(char in BIDI for char in name):
         return "A name may not hold characters that change the direction of text."
     return None
 

@@ -65,6 +65,7 @@ def test_the_checks_are_registered():
         ({"DJSCI": {"TIMEOUT": "300"}}, "djsci.E002"),
         ({"DJSCI": {"TIMEOUT": 0}}, "djsci.E002"),
         ({"DJSCI": {"RETRIES": -1}}, "djsci.E002"),
+        ({"DJSCI": {"ARTIFACT_LIMIT": "1 GiB"}}, "djsci.E002"),
         ({"DJSCI": {"RUNNING": True}}, "djsci.E002"),
         ({"DJSCI": {"ALLOWED_ORIGINS": "https://a.test"}}, "djsci.E002"),
         ({"DJSCI": {"ENGINES": "kernel"}}, "djsci.E002"),

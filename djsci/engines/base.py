@@ -20,6 +20,7 @@ class Limits:
     memory: int = 1 << 30
     pids: int = 64
     result: int = 6 << 20
+    artifacts: int = 64 << 20  # of all of a run's together
 
 
 class Stop:

@@ -51,7 +51,12 @@ class Conversation(Played):
         own: Mapping[str, Any] | None = None,
         began: float | None = None,
     ) -> None:
-        frames = Frames(nonce="", result_limit=limits.result, is_trusted=is_trusted)
+        frames = Frames(
+            nonce="",
+            result_limit=limits.result,
+            artifact_limit=limits.artifacts,
+            is_trusted=is_trusted,
+        )
         super().__init__(limits=limits, stop=stop, frames=frames, began=began)
         self.worker = worker
         self.hidden = hidden
@@ -61,7 +66,7 @@ class Conversation(Played):
         self._places = {
             cell.index: (cell.index, _offset(source, cell.text)) for cell in source.cells
         }
-        self._assembly = wire.Assembly(8 * limits.result + (64 << 20))
+        self._assembly = wire.Assembly(8 * limits.result + limits.artifacts + (64 << 20))
         self._decoders = {
             name: codecs.getincrementaldecoder("utf-8")("replace") for name in ("stdout", "stderr")
         }
@@ -136,6 +141,7 @@ class Conversation(Played):
                 "has_handler": source.has_handler,
                 "hidden": list(self.hidden),
                 "result_limit": self.limits.result,
+                "artifact_limit": self.limits.artifacts,
                 "cpu": int(seconds) + 1,
             }
         )
@@ -214,7 +220,10 @@ class Conversation(Played):
             elif kind == wire.OBJECT:
                 self._take_object(body)
             elif kind == wire.BYTES and (whole := self._assembly.add(body)) is not None:
-                self._take_object(whole[1])
+                if whole[0].startswith(wire.ARTIFACT):
+                    self._take_artifact(*whole)
+                else:
+                    self._take_object(whole[1])
         except wire.BadFrame as error:
             self._bad = f"the worker sent {error}"
         return True
@@ -251,6 +260,12 @@ class Conversation(Played):
             return
         self._end_text()
         self._fresh += tuple(said)
+
+    def _take_artifact(self, of: str, content: bytes) -> None:
+        name = of.removeprefix(wire.ARTIFACT).partition(":")[2]
+        self._end_text()
+        with contextlib.suppress(ValueError):  # a name that no encoding has
+            self._fresh += tuple(self.frames.artifacts.take(name, content))
 
     def _events(self, frame: dict[str, Any]) -> list[Event]:
         match frame["type"]:

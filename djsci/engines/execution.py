@@ -1,5 +1,6 @@
 """One run in one kernel: its cells are played, its end is judged."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -29,7 +30,11 @@ class Execution(Played):
     def __init__(
         self, unit: Unit, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
     ) -> None:
-        frames = Frames(nonce=secrets.token_urlsafe(16), result_limit=limits.result)
+        frames = Frames(
+            nonce=secrets.token_urlsafe(16),
+            result_limit=limits.result,
+            artifact_limit=limits.artifacts,
+        )
         super().__init__(limits=limits, stop=stop, frames=frames)
         self.unit = unit
         self.source = source
@@ -52,9 +57,14 @@ class Execution(Played):
         self.unit.kill()
 
     async def play(self) -> tuple[events.FinalState, str]:
+        source = self.source
+        cells = Cells(
+            unit=self.unit, emit=self.outbox.put, frames=self.frames, count=len(source.cells)
+        )
         try:
-            await self._cells()
+            await self._cells(cells)
         except Failed as failed:
+            await self._collect(cells)
             return "failed", str(failed)
         except DeadKernelError:
             return "crashed", self.unit.exit_text()
@@ -64,11 +74,14 @@ class Execution(Played):
             return "crashed", "the guest ended without saying so"
         return "succeeded", ""
 
-    async def _cells(self) -> None:
+    async def _collect(self, cells: Cells) -> None:
+        """What a run that failed in a cell has left is kept too."""
+        if self.unit.is_guest:
+            with contextlib.suppress(Failed, DeadKernelError):
+                await cells.hidden(CALL.format("collect"))
+
+    async def _cells(self, cells: Cells) -> None:
         source, is_guest = self.source, self.unit.is_guest
-        cells = Cells(
-            unit=self.unit, emit=self.outbox.put, frames=self.frames, count=len(source.cells)
-        )
         if source.kind == "py":
             cells.places[1] = (1, 0)
         for warning in source.warnings:
@@ -113,5 +126,6 @@ class Execution(Played):
             "files": names,
             "hidden": bundle.hidden(),
             "result_limit": self.limits.result,
+            "artifact_limit": self.limits.artifacts,
         }
         return [json.dumps(head).encode(), *(source.files[name] for name in names)]

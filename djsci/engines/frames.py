@@ -8,6 +8,7 @@ from typing import Any
 from djsci.core import events
 
 from . import bundle
+from .artifacts import Artifacts
 
 MIME = "application/vnd.djsci.frame+json"
 TEXT_LIMIT = 64 << 10
@@ -28,10 +29,13 @@ LEVELS = ("debug", "info", "warning", "error")
 class Frames:
     """Reads the frames of one run; keeps its result until the run has ended well."""
 
-    def __init__(self, *, nonce: str, result_limit: int, is_trusted: bool = False) -> None:
+    def __init__(
+        self, *, nonce: str, result_limit: int, artifact_limit: int, is_trusted: bool = False
+    ) -> None:
         self.nonce = nonce
         self.is_trusted = is_trusted
         self.result_limit = result_limit
+        self.artifacts = Artifacts(artifact_limit)
         self.last: str | None = None  # the id of the cell under which result and done count
         self.result: events.Result | None = None
         self.error: events.Error | None = None
@@ -69,6 +73,8 @@ class Frames:
                 return [_progress(frame)]
             case "log":
                 return [_log(frame)]
+            case "part":
+                return self.artifacts.take_part(frame["of"], str(frame["name"]), frame["data"])
             case "error":
                 self.error = _error(frame, places, is_trusted=self.is_trusted)
                 return [self.error]

@@ -5,6 +5,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 
+from djsci.core.artifacts import ArtifactContent
 from djsci.core.events import Chunk, Event, Result, Stream, clean
 
 from .capture import Name
@@ -136,4 +137,6 @@ def _size(event: Event) -> int:
             return len(text)
         case Chunk(value=value) | Result(value=value) if value is not None:
             return len(value.text)
+        case ArtifactContent(size=size):
+            return size
     return 0

@@ -7,6 +7,7 @@ from collections import deque
 from typing import cast, get_args
 
 from djsci.core import events
+from djsci.core.artifacts import ArtifactContent
 from djsci.core.events import End, Event
 
 from .base import Limits, Stop
@@ -59,6 +60,8 @@ def _size(event: Event) -> int:
             return sum(len(part) for part in data.values() if isinstance(part, str)) + 100
         case events.Chunk(value=events.Json(text=text)):
             return len(text)
+        case ArtifactContent(size=size):
+            return size
     return 100
 
 

@@ -5,16 +5,20 @@ import contextlib
 import linecache
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from djsci.core import events
+from djsci.core.artifacts import ArtifactContent, content_type
 from djsci.core.sources import Source, SourceCell
 from djsci.guest import api, call, results
+from djsci.guest.artifacts import Artifacts
 from djsci.guest.modules import run_code
 from djsci.guest.requests import HandlerRequest
 
 from . import folders
+from .base import Limits
 from .capture import Name, listener
 from .code import cell_code, module_code, plain_python
 from .companions import Companions
@@ -29,11 +33,11 @@ class Play:
     """Runs a source; says what happens to the outbox; `outcome` is (state, reason)."""
 
     def __init__(
-        self, source: Source, request: HandlerRequest, *, result_limit: int, outbox: Outbox
+        self, source: Source, request: HandlerRequest, *, limits: Limits, outbox: Outbox
     ) -> None:
         self.source = source
         self.request = request
-        self.result_limit = result_limit
+        self.limits = limits
         self.outbox = outbox
         self.is_cancelled = threading.Event()
         self.outcome: tuple[events.FinalState, str] = ("crashed", "the thread ended without a word")
@@ -44,18 +48,11 @@ class Play:
         self._entry: dict[str, int | None] = {}
         self._value: Any = None
         self._folder: Path | None = None
+        self._artifacts: Artifacts | None = None
 
     def run(self) -> None:
         """To be called in the run's thread, once."""
         listener.set(self)
-        is_whole = not self.source.has_handler
-        channel = api.Channel(
-            send=self.send,
-            request=self.request,
-            is_cancelled=self.is_cancelled.is_set,
-            on_result=self._keep if is_whole else None,
-        )
-        api.enter(channel)
         self._folder = folders.make()
         folder = self._folder / "run"
         folder.mkdir()
@@ -63,6 +60,7 @@ class Play:
         try:
             self._guarded(folder, companions)
             self._wait_leftovers()
+            self._collect()
         finally:
             companions.close()
             for path in (*self._entry, *(str(folder / name) for name in self.source.files)):
@@ -98,15 +96,48 @@ class Play:
                 text = events.Json(text=frame["value"])
                 self.result = events.Result(value=text, http=frame["http"])
 
+    def send_bytes(self, name: str, pieces: Iterator[bytes]) -> None:
+        """An artifact becomes an event."""
+        content = b"".join(pieces)
+        kind = content_type(name)
+        self.outbox.put(
+            ArtifactContent(name=name, size=len(content), content_type=kind, content=content)
+        )
+
     def _guarded(self, folder: Path, companions: Companions) -> None:
         try:
             for name, content in self.source.files.items():
                 (folder / name).write_bytes(content)
                 (folder / name).chmod(0o444)
+            self._enter(folder)
             self._play(companions)
             self.outcome = ("succeeded", "")
         except BaseException as error:
             self.outcome = ("failed", self._fail(error))
+
+    def _enter(self, folder: Path) -> None:
+        """From now on this run is the one that `import djsci` means in this thread."""
+        self._artifacts = Artifacts(
+            str(folder),
+            send=self.send,
+            send_bytes=self.send_bytes,
+            limit=self.limits.artifacts,
+        )
+        api.enter(
+            api.Channel(
+                send=self.send,
+                request=self.request,
+                is_cancelled=self.is_cancelled.is_set,
+                on_result=None if self.source.has_handler else self._keep,
+                on_artifact=self._artifacts.add,
+            )
+        )
+
+    def _collect(self) -> None:
+        """The working directory is the server's: a run leaves what it writes beside its file."""
+        with contextlib.suppress(OSError):
+            if self._artifacts is not None:
+                self._artifacts.collect()
 
     def _play(self, companions: Companions) -> None:
         for warning in self.source.warnings:
@@ -121,7 +152,7 @@ class Play:
                 self.request,
                 send=self.send,
                 await_=self._await,
-                result_limit=self.result_limit,
+                result_limit=self.limits.result,
             )
         elif self.result is None:
             with contextlib.suppress(results.ResultRefused):
@@ -130,7 +161,7 @@ class Play:
                 self._keep(None)
 
     def _keep(self, value: Any) -> None:
-        self.send(call.result_frame(value, limit=self.result_limit))
+        self.send(call.result_frame(value, limit=self.limits.result))
 
     def _file(self, companions: Companions) -> dict[str, Any]:
         path = str(companions.folder / self.source.name)

@@ -125,7 +125,7 @@ class ThreadEngine(Engine):
             yield End(state="cancelled", elapsed=0.0)
             return
         outbox = Outbox()
-        play = Play(source, request, result_limit=limits.result, outbox=outbox)
+        play = Play(source, request, limits=limits, outbox=outbox)
         execution = _Execution(play, limits, stop)
         ladder: asyncio.Task[None] | None = None
         try:

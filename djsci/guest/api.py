@@ -1,4 +1,4 @@
-"""What `import djsci` offers inside a handler: progress, log, params, result, cancelled, run."""
+"""What `import djsci` offers inside a handler: progress, log, artifact, params, result, run."""
 
 import json
 import sys
@@ -8,11 +8,13 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, overload
 
+from .artifacts import keep_here
 from .requests import HandlerRequest
 from .responses import Response
 from .results import ResultRefused, encode
 
-__all__ = ["Response", "cancelled", "log", "params", "progress", "request", "result", "run"]
+__all__ = ["Response", "artifact", "cancelled", "log", "params", "progress", "request", "result"]
+__all__ += ["run"]
 
 LEVELS = ("debug", "info", "warning", "error")
 FIELDS = 64 << 10  # bytes of a log entry's fields
@@ -29,6 +31,7 @@ class Channel:
     run: Mapping[str, Any] = field(default_factory=dict)
     is_cancelled: Callable[[], bool] = lambda: False
     on_result: Callable[[Any], None] | None = None  # raises ResultRefused
+    on_artifact: Callable[[Any, str | None], None] = lambda what, name: None
 
 
 _here: ContextVar[Channel | None] = ContextVar("djsci_channel", default=None)
@@ -89,6 +92,20 @@ def log(message: str, level: str = "info", **fields: Any) -> None:
         return
     plain = {name: _plain(value) for name, value in fields.items()}
     channel.send({"type": "log", "level": level, "message": str(message), "fields": plain})
+
+
+def artifact(what: Any, name: str | None = None) -> None:
+    """Keep a file of the run at once: the one at a path, or bytes, which need a name.
+
+    What lies in the working folder when the run ends is kept anyway. Raises `ValueError` for a name
+    that no artifact may have and for what is no file, `OSError` where it cannot be read.
+    """
+    channel = _channel()
+    if channel is not None:
+        channel.on_artifact(what, name)
+        return
+    name, size = keep_here(what, name)
+    print(f"artifact: {name} ({size} bytes)", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def result(value: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from .convert import Unfit, convert_value
 from .failures import describe
+from .figures import answered
 from .modules import load_module
 from .requests import HandlerRequest
 from .results import ResultRefused, answer, encode
@@ -65,7 +66,7 @@ def steps(
     elif inspect.isgenerator(value):
         send(_stream(value, _Chunks(send, result_limit)))
     else:
-        send(result_frame(value, limit=result_limit))
+        send(result_frame(answered(value, request), limit=result_limit))
 
 
 def result_frame(value: Any, *, limit: int) -> dict[str, Any]:

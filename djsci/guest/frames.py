@@ -9,6 +9,7 @@ VERSION = 1
 PART = 96 << 10  # bytes of a part: a frame fits any socket's buffer
 MOST = 1 << 20  # bytes of one frame
 OBJECT, STDOUT, STDERR, BYTES = b"j", b"o", b"e", b"b"
+ARTIFACT = "artifact:"  # what parts are of, with a number, a colon and the name after it
 _HEAD = struct.Struct("!Ic")
 _SIZE = struct.Struct("!I")
 
@@ -45,9 +46,21 @@ def parts(of: str, data: bytes) -> Iterator[bytes]:
     """The frames of `data`, named `of`; the last one says so."""
     view = memoryview(data)
     for start in range(0, len(data) or 1, PART):
-        head = json.dumps({"of": of, "last": start + PART >= len(data)}).encode()
-        piece = bytes(view[start : start + PART])
-        yield frame(BYTES, _SIZE.pack(len(head)) + head + piece)
+        yield _part(of, bytes(view[start : start + PART]), is_last=start + PART >= len(data))
+
+
+def stream(of: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same of data that comes in pieces, each of at most `PART` bytes."""
+    held = next(pieces, b"")
+    for piece in pieces:
+        yield _part(of, held, is_last=False)
+        held = piece
+    yield _part(of, held, is_last=True)
+
+
+def _part(of: str, piece: bytes, *, is_last: bool) -> bytes:
+    head = json.dumps({"of": of, "last": is_last}).encode()
+    return frame(BYTES, _SIZE.pack(len(head)) + head + piece)
 
 
 class Assembly:

@@ -1,10 +1,12 @@
 """The guest inside a Jupyter kernel: takes the run from its request's buffers, sends frames."""
 
 import asyncio
+import base64
 import builtins
 import concurrent.futures.thread
 import contextlib
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -25,6 +27,7 @@ from IPython import get_ipython
 from IPython.core.compilerop import CachingCompiler
 
 from . import api, call, fonts, keyboard, results
+from .artifacts import Artifacts
 from .requests import HandlerRequest
 
 MIME = "application/vnd.djsci.frame+json"
@@ -34,6 +37,8 @@ _dumps = json.dumps  # kept: user code may replace the module's
 class Run:
     """What this kernel was started for."""
 
+    artifacts: Artifacts  # made when the run's own files are there
+
     def __init__(self, head: dict[str, Any]) -> None:
         self.shell = get_ipython()
         self.publisher = self.shell.display_pub
@@ -42,6 +47,7 @@ class Run:
         self.folder = Path.cwd()
         self.entry = self.folder / head["entry"]
         self.pid = os.getpid()
+        self.files = 0
         self.value: Any = None
         self.given: dict[str, Any] | None = None  # the frame of what djsci.result() was given
         self.threads = set(threading.enumerate())
@@ -52,6 +58,15 @@ class Run:
         text = _dumps({**frame, "nonce": self.head["nonce"]})
         self.mend_streams()
         self.publisher.publish({MIME: text})
+
+    def send_bytes(self, name: str, pieces: Iterator[bytes]) -> None:
+        """Send an artifact in parts; the last one, which is empty, says so."""
+        if os.getpid() != self.pid:
+            return
+        self.files += 1
+        for piece in itertools.chain(pieces, [b""]):
+            data = base64.b64encode(piece).decode()
+            self.send({"type": "part", "of": self.files, "name": name, "data": data})
 
     def mend_streams(self) -> None:
         """The kernel flushes `sys.stdout` before it answers, whatever user code put there."""
@@ -99,6 +114,12 @@ def begin() -> None:
         path = run.folder / name
         path.write_bytes(content)
         path.chmod(0o444)
+    run.artifacts = Artifacts(
+        str(run.folder),
+        send=run.send,
+        send_bytes=run.send_bytes,
+        limit=run.head["artifact_limit"],
+    )
     hidden = ("", str(run.folder), *run.head["hidden"])
     sys.path[:] = [path for path in sys.path if path not in hidden]
     sys.path.append(str(run.folder))  # last: a companion shadows nothing
@@ -108,6 +129,7 @@ def begin() -> None:
             send=run.send,
             request=run.request,
             on_result=None if run.head["has_handler"] else run.give,
+            on_artifact=run.artifacts.add,
         )
     )
     sys.argv[:] = [str(run.entry)]
@@ -165,7 +187,20 @@ async def finish() -> None:
             run.send(_error(run, error))
     _end_copy()
     await _wait_leftovers(run)
+    run.shell.events.trigger("post_execute")  # figures that were not shown yet
+    collect()
     run.send({"type": "done"})
+
+
+def collect() -> None:
+    """Send what is left in the folder."""
+    run = _runs[-1]
+    with contextlib.suppress(KeyboardInterrupt):
+        try:
+            run.artifacts.collect()
+        except Exception as error:  # user code may have broken what this needs
+            text = f"Artifacts could not be read: {type(error).__name__}"
+            run.send({"type": "log", "level": "warning", "message": text, "fields": {}})
 
 
 async def _call(run: Run) -> None:

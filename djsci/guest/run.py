@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import api, call, results
+from .artifacts import Artifacts
 from .output import Channel
 from .requests import HandlerRequest
 
@@ -24,12 +25,26 @@ LEFTOVERS = 1.0  # seconds that threads and tasks get after the handler has retu
 class Run:
     """What a worker was made for: the whole, or one part where a template keeps it loaded."""
 
-    def __init__(self, channel: Channel, shell: Any, head: dict[str, Any], folder: Path) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        shell: Any,
+        head: dict[str, Any],
+        folder: Path,
+        *,
+        work: str | None = None,
+    ) -> None:
         self.channel = channel
         self.shell = shell
         self.head = head
         self.request = HandlerRequest.from_dict(head["request"])
         self.entry = folder / head["name"]
+        self.artifacts = Artifacts(
+            work or str(folder),
+            send=channel.send,
+            send_bytes=channel.send_bytes,
+            limit=head["artifact_limit"],
+        )
         self.given: dict[str, Any] | None = None
         self.value: Any = None
         self.namespace: Mapping[str, Any] | None = None  # where the handler is, once it is loaded
@@ -43,6 +58,7 @@ class Run:
         if is_loaded:
             self.attempt(self.finish)
         self.wait_leftovers(shows=is_loaded or self.head["kind"] == "py")
+        self.collect()
         self.end()
 
     def set_up(self) -> None:
@@ -70,6 +86,7 @@ class Run:
                 request=self.request,
                 is_cancelled=self.channel.is_stopped,
                 on_result=None if self.head["has_handler"] else self._give,
+                on_artifact=self.artifacts.add,
             )
         )
 
@@ -84,6 +101,17 @@ class Run:
                 self.channel.send(self._error(error))
         self._end_copy()
         return is_well
+
+    def collect(self) -> None:
+        """Send what is left in the folder, of a run that failed too."""
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                self.artifacts.collect()
+            except Exception as error:  # user code may have broken what this needs
+                text = f"Artifacts could not be read: {type(error).__name__}"
+                self.channel.send(
+                    {"type": "log", "level": "warning", "message": text, "fields": {}}
+                )
 
     def end(self) -> None:
         """No signal stops it any more."""

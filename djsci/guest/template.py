@@ -117,13 +117,14 @@ class Template(Server):
         shared.copy(self.shared)
         worker.reseed()
         head = worker.greet(channel, Path(folder))
-        call = Run(channel, self.shell, head, Path(self.folder))
+        call = Run(channel, self.shell, head, Path(self.folder), work=folder)
         call.namespace = self.run.namespace
         if self.shell is not None:
             self.shell.begin(channel, call.entry)
         call.begin()
         call.attempt(call.finish)
         call.wait_leftovers(shows=True)
+        call.collect()
         call.end()
         os._exit(0)
 

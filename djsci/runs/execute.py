@@ -108,6 +108,7 @@ async def _run(
             memory=run.memory,
             pids=conf.get("PIDS_LIMIT"),
             result=conf.get("RESULT_LIMIT"),
+            artifacts=conf.get("ARTIFACT_LIMIT"),
         )
         end = await _pump(
             engine.execute(source, request, limits=limits, stop=execution.stop), recorder

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from djsci import conf
+from djsci.core.artifacts import ArtifactContent
 from djsci.core.events import (
     Chunk,
     ClearOutput,
@@ -104,6 +105,8 @@ class Recorder:
                     self._line(event)
             case Chunk():
                 self._line(await self._references.chunk(event))
+            case ArtifactContent():
+                self._line(await self._references.artifact(event))
             case Result():
                 self._result = event
             case Progress():

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from djsci.core.events import Chunk, Display, Result, clean
+from djsci.core.artifacts import ArtifactContent
+from djsci.core.events import Artifact, Chunk, Display, Result, clean
 
 OVER = 256 << 10
 _INLINE = 2 * OVER  # bytes of one display that stay in its event, all parts together
@@ -30,6 +31,10 @@ class References:
                 data[mime] = await self._reference(raw)
                 inline -= len(raw)
         return replace(event, data=data)
+
+    async def artifact(self, event: ArtifactContent) -> Artifact:
+        """The artifact, its bytes stored."""
+        return event.stored(await self._store(event.content))
 
     async def chunk(self, event: Chunk) -> Chunk:
         """The chunk, its value as a reference when it is large."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from django.db import transaction
+from django.db.models import Q
 
 from djsci import blobs, conf
 from djsci.core.events import FINAL
@@ -11,7 +12,7 @@ from djsci.models import LogRow, Run, Version
 
 from .log import from_now
 
-REFERENCE = re.compile(r'"ref":"([0-9a-f]{64})"')
+REFERENCE = re.compile(r'"(?:ref|sha256)":"([0-9a-f]{64})"')  # the latter of artifacts
 _BATCH = 200
 _DAY = 86_400.0
 
@@ -51,7 +52,8 @@ def _referenced() -> Iterator[str]:
     requests = Run.objects.filter(request__startswith="blob:").values_list("request", flat=True)
     for request in requests.iterator():
         yield request.removeprefix("blob:")
-    rows = LogRow.objects.filter(data__contains='"ref":"').values_list("data", flat=True)
+    holds = Q(data__contains='"ref":"') | Q(data__contains='"sha256":"')
+    rows = LogRow.objects.filter(holds).values_list("data", flat=True)
     for data in rows.iterator(chunk_size=8):
         yield from REFERENCE.findall(data)
 

@@ -95,6 +95,7 @@ _EVENTS = _object(
     after={"type": "integer"},
     ended={"type": "boolean"},
 )
+_ARTIFACT = _object("name content_type sha256 ref", size={"type": "integer"})
 _PROBLEM = _object(
     "type title detail",
     "run",
@@ -110,6 +111,7 @@ SCHEMAS = {
     "Version": _VERSION,
     "Token": _TOKEN,
     "Event": _EVENT,
+    "Artifact": _ARTIFACT,
     "Problem": _PROBLEM,
 }
 PROBLEM = {
@@ -171,6 +173,11 @@ ANSWERS: dict[tuple[str, str], dict[str, Schema]] = {
         "202": _answer("The run, which is asked to stop.", _run),
     },
     ("get", "runs/{run_id}/outputs/{seq}/data/"): {"200": _SOURCE},
+    ("get", "runs/{run_id}/notebook/"): {
+        "200": _answer("The notebook.", {"type": "object"}, kind="application/x-ipynb+json")
+    },
+    ("get", "runs/{run_id}/artifacts/"): {"200": _answer("Its artifacts.", _list("Artifact"))},
+    ("get", "runs/{run_id}/artifacts/{name}"): {"200": _SOURCE},
     ("get", "tokens/"): {"200": _answer("Your tokens, the newest first.", _list("Token"))},
     ("post", "tokens/"): {"201": _answer("The token and its secret.", _SECRET)},
     ("delete", "tokens/{token_id}/"): {"204": _answer("It is revoked.", None)},

@@ -2,12 +2,13 @@
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 
 from djsci import calling, problems, runs, surface
 from djsci.access.callers import Caller
 from djsci.core.errors import BadRequest, NotAuthenticated
 
-from . import answers, documents, reading, streams
+from . import answers, documents, reading, streams, tables
 from .stream_limits import Place
 
 DEFAULT_WAIT = 30
@@ -49,7 +50,11 @@ async def _answer(
 async def _finished(request: HttpRequest, run: runs.RunView, caller: Caller) -> HttpResponse:
     if run.state != "succeeded":
         return await calling.failed(run, caller=caller)
-    return answers.chosen(request, run.http or {}, await runs.result_text(run))
+    text = await runs.result_text(run)
+    table = tables.answer(text) if run.http is None and tables.wants_csv(request) else None
+    answer = table or answers.chosen(request, run.http or {}, text)
+    patch_vary_headers(answer, ["Accept"])
+    return answer
 
 
 async def _streamed(

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from djsci.core import events, sources
+from djsci.core.artifacts import ArtifactContent
 from djsci.core.requests import from_parameters
 from djsci.core.sources import Source
 from djsci.engines.base import Engine, Limits, Stop
@@ -112,6 +113,8 @@ def _said(event: events.Event) -> Said:
             return ("progress", far, n, total, label)
         case events.Log(level=level, message=message, fields=fields):
             return ("log", level, message, fields)
+        case ArtifactContent(name=name, content_type=kind, content=content):
+            return ("artifact", name, kind, content)
         case events.Error(ename=ename, evalue=evalue, line=line):
             return ("error", ename, evalue, line)
         case events.Result(value=value, http=http):
@@ -130,12 +133,15 @@ def text_of(heard: list[events.Event], name: str = "stdout") -> str:
 
 
 # What spawned workers play is what forked ones do, and a kernel is behind its wall what it is bare.
-@pytest.mark.parametrize(
+on_each = pytest.mark.parametrize(
     "engine_kind",
     [*FORKED, *STRONGEST, *map(on_faults, (*STARTED, *WEAKER))],
     indirect=True,
     scope="module",
 )
+
+
+@on_each
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_every_engine_says_the_same(engine: Engine, case: Case) -> None:
     heard = await play(engine, case.code, files=case.files, parameters=case.parameters)
@@ -149,6 +155,96 @@ async def test_an_error_shows_the_users_frames_only(engine: Engine) -> None:
     text = "\n".join(error.traceback)
     assert all(part in text for part in ("in djsci_handler", "json.loads('{')"))
     assert not any(part in text for part in ("call.py", "playing.py"))
+
+
+LEAVES = """
+import os, pathlib
+def djsci_handler(request, here: str):
+    here = pathlib.Path(here or pathlib.Path(__file__).parent)
+    (here / "table.csv").write_text("a,b\\n")
+    (here / "plots").mkdir()
+    (here / "plots" / "é.png").write_bytes(b"x" * 250_000)
+    (here / "empty.txt").touch()
+    for cache in ("__pycache__", ".config", "plots/.hidden"):
+        (here / cache).mkdir()
+        (here / cache / "module.pyc").write_bytes(b"no artifact")
+    (here / "link.txt").symlink_to("/etc/passwd")
+    os.mkfifo(here / "pipe")
+    (here / "a\\nb").touch()
+    (here / "gpj.\u202efdp").touch()
+    (here / os.fsdecode(b"\\xff")).touch()
+    with open(here / "sparse.bin", "wb") as file:
+        file.truncate(1 << 25)
+    print("done")
+    if request.parameters.get("here") == ".":
+        raise ValueError("fails after all")
+"""
+
+
+@on_each
+async def test_what_a_run_leaves_in_its_folder_becomes_artifacts(engine: Engine) -> None:
+    limits = Limits(timeout=30, grace=0.5, artifacts=1 << 20)
+    here = "" if engine.name == "thread" else "."  # a thread's working directory is the server's
+    heard = await play(
+        engine, LEAVES, files={"data.csv": b"1"}, parameters={"here": here}, limits=limits
+    )
+    short = said(heard)
+    assert [item for item in short if item[0] == "artifact"] == [
+        ("artifact", "empty.txt", "text/plain", b""),
+        ("artifact", "table.csv", "text/csv", b"a,b\n"),
+        ("artifact", "plots/é.png", "image/png", b"x" * 250_000),
+    ]
+    [(_, level, message, fields)] = [item for item in short if item[0] == "log"]
+    assert (level, fields) == ("warning", {"left_out": 6})
+    assert "'link.txt' (it is a symbolic link, not a file)" in message
+    assert "'pipe' (it is a FIFO, not a file)" in message
+    assert all(name in message for name in (r"'a\nb' (", r"'gpj.\u202efdp' (", r"'\udcff' ("))
+    assert "'sparse.bin' (33554432 bytes are over the limit of 1048576 bytes" in message
+    kinds = [item[0] for item in short[short.index(("stdout", "done\n")) + 1 :]]
+    sent = ["artifact"] * 3 + ["log"]
+    assert kinds == (["error", *sent, "end"] if here else [*sent, "result", "end"])
+    assert short[-1][1] == ("failed" if here else "succeeded")
+
+
+HANDS_OVER = """
+import djsci, os
+def djsci_handler(request):
+    djsci.artifact(b"one", "model.bin")
+    print("between")
+    djsci.artifact(bytearray(b"two"), "model.bin")
+    djsci.artifact(memoryview(b""), "none.parquet")
+    djsci.artifact(__file__, "copies/code.txt")
+    said = []
+    bad = [(b"x",), (b"x", "../up"), (b"x", "/etc/x"), (b"x", "a\\n"), (b"x", ".x"), (b"x", 3),
+           (os.path.dirname(__file__),), ("/dev/zero", "zeros"), ("nowhere.txt",), (7, "seven")]
+    for arguments in bad:
+        try:
+            djsci.artifact(*arguments)
+        except (OSError, TypeError, ValueError) as error:
+            said.append(type(error).__name__)
+    djsci.artifact(bytes(2000), "large.bin")
+    djsci.artifact(b"", "MODEL.bin")
+    return said
+"""
+
+
+@on_each
+async def test_a_handler_hands_over_artifacts_at_once(engine: Engine) -> None:
+    limits = Limits(timeout=30, grace=0.5, artifacts=2000)
+    short = said(await play(engine, HANDS_OVER, limits=limits))
+    assert short[1:6] == [
+        ("artifact", "model.bin", "application/octet-stream", b"one"),
+        ("stdout", "between\n"),
+        ("artifact", "model.bin", "application/octet-stream", b"two"),
+        ("artifact", "none.parquet", "application/vnd.apache.parquet", b""),
+        ("artifact", "copies/code.txt", "text/plain", HANDS_OVER.encode()),
+    ]
+    logs = [item[2] for item in short[6:-2]]
+    assert len(logs) == 2
+    assert "'large.bin' (2000 bytes are over the limit" in logs[0]
+    assert "'MODEL.bin' (only upper and lower case tell it from 'model.bin')" in logs[1]
+    refused = ["ValueError"] * 5 + ["TypeError", *["ValueError"] * 2, "FileNotFoundError"]
+    assert json.loads(short[-2][1]) == [*refused, "TypeError"]
 
 
 CROWD = """

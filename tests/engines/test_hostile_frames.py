@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from djsci.core import events, sources
+from djsci.core.artifacts import ArtifactContent
 from djsci.core.events import End
 from djsci.core.requests import from_parameters
 from djsci.engines.base import Limits, Stop
@@ -78,6 +79,10 @@ def ends(said: list[events.Event]) -> tuple[list[Any], str, str]:
         "say(type='result', value='{no json')",
         "say(type='result', value='\"' + 'x' * (1 << 16) + '\"' * 2)",
         "part('j', b'{', True)",
+        "part('artifact:', b'no name', True)",
+        "part('artifact:1:\\ud800', b'', True)",
+        "say(type='part', of=1, name='a', data='no base64')",
+        "say(type='part', of=1, name='a')",
     ],
 )
 async def test_what_is_no_word_of_the_protocol_is_passed_over(
@@ -121,3 +126,21 @@ async def test_what_is_printed_like_a_frame_is_text(engine: ForkEngine) -> None:
     text = "".join(event.text for event in said if isinstance(event, events.Stream))
     assert fake in text
     assert ends(said) == ([None], "succeeded", "")
+
+
+async def test_artifacts_are_held_to_the_limits_whatever_the_worker_asks(
+    engine: ForkEngine,
+) -> None:
+    heard = await play(
+        engine,
+        "part('artifact:1:../up.txt', b'x', True)",
+        "part('artifact:2:fine.txt', b'x', True)",
+        "for number in range(300): part(f'artifact:{number}:{number}.txt', b'y', True)",
+        "return 1",
+    )
+    sent = [event for event in heard if isinstance(event, ArtifactContent)]
+    assert [event.name for event in sent] == ["fine.txt", *(f"{n}.txt" for n in range(99))]
+    logs = [event.message for event in heard if isinstance(event, events.Log)]
+    assert len(logs) == 100
+    assert logs[0].startswith("Left out of the artifacts: '../up.txt' (")
+    assert ends(heard) == ([1], "succeeded", "")

@@ -150,6 +150,8 @@ def told(heard: list[Event]) -> Told:
     for event in heard:
         item = json.loads(event.to_json())
         item.pop("elapsed", None)
+        if item.get("name") == "profile.txt":
+            item |= {"size": 0, "sha256": "times are in it"}
         last = short[-1] if short else {}
         if item["type"] == "stream" and {**item, "text": last.get("text")} == last:
             last["text"] += item["text"]

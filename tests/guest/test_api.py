@@ -1,5 +1,6 @@
 """`import djsci` inside a handler, in a plain script, and in the server."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,3 +74,19 @@ def test_the_same_file_runs_without_djsci_around_it(capsys: pytest.CaptureFixtur
 def test_what_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError):
         djsci.nothing  # noqa: B018
+
+
+def test_an_artifact_without_a_run_is_a_file_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    djsci.artifact(memoryview(b"abc"), "plots/a.bin")
+    djsci.artifact(tmp_path / "plots" / "a.bin")
+    assert (tmp_path / "plots" / "a.bin").read_bytes() == b"abc"
+    assert capsys.readouterr().err == (
+        "artifact: plots/a.bin (3 bytes)\nartifact: a.bin (3 bytes)\n"
+    )
+    for what, name in ((b"x", None), (b"x", "../up"), (tmp_path, "folder"), (b"x", "a\u202eb")):
+        with pytest.raises(ValueError, match=r"name|folder"):
+            djsci.artifact(what, name)
+    assert [path.name for path in tmp_path.iterdir()] == ["plots"]

@@ -378,3 +378,54 @@ async def test_the_first_releases_source_url_serves_only_readers(make_file, prog
     assert (await browser.get("/private_files/missing.py")).status_code == 404
     assert (await AsyncClient().get(path)).status_code == 302
     assert (await program.get(path)).status_code == 302
+
+
+TABLE = """
+import pandas
+def djsci_handler(request, nested: bool = False):
+    frame = pandas.DataFrame({
+        "day": pandas.to_datetime(["2026-01-05", None]), "price": [1.5, float("nan")],
+        "big": [2**60, 3], "note": ['a "b", c', "é"], "ok": [True, False],
+    })
+    return [{"rows": [1]}] if nested else frame
+"""
+FIGURE = """
+from matplotlib.figure import Figure
+def djsci_handler(request):
+    figure = Figure(figsize=(1, 1))
+    figure.subplots().plot([1, 2])
+    return figure
+"""
+
+
+async def test_a_table_is_answered_as_csv_to_who_asks(make_file, program):
+    file = await in_database(make_file, TABLE)
+    path = f"/djsci/call/{file.pk}/"
+    answer = await program.get(path, headers={"Accept": "text/csv, */*;q=0.5"})
+    assert answer["Content-Type"] == "text/csv; charset=utf-8; header=present"
+    assert answer["Content-Security-Policy"].startswith("sandbox")
+    assert "Accept" in answer["Vary"]
+    assert answer.content.decode().split("\r\n") == [
+        "day,price,big,note,ok",
+        '2026-01-05T00:00:00,1.5,1152921504606846976,"a ""b"", c",true',
+        ",,3,é,false",
+        "",
+    ]
+    for accept in ("*/*", "application/json", "application/json, text/csv", "text/csv;q=0.5, */*"):
+        plain = await program.get(path, headers={"Accept": accept})
+        assert plain.json()[1] == {"day": None, "price": None, "big": 3, "note": "é", "ok": False}
+    nested = await program.get(f"{path}?nested=true", headers={"Accept": "text/csv"})
+    assert (nested["Content-Type"], nested.json()) == ("application/json", [{"rows": [1]}])
+
+
+async def test_a_figure_is_answered_as_a_picture(make_file, program):
+    file = await in_database(make_file, FIGURE)
+    for accept, kind, begin in (
+        ("*/*", "image/png", b"\x89PNG"),
+        ("image/svg+xml;q=0.9, image/png", "image/png", b"\x89PNG"),
+        ("image/svg+xml, image/*;q=0.1", "image/svg+xml", b"<?xml"),
+    ):
+        answer = await program.get(f"/djsci/call/{file.pk}/", headers={"Accept": accept})
+        assert answer["Content-Type"] == kind
+        assert answer.content.startswith(begin)
+        assert answer["Content-Security-Policy"].startswith("sandbox")
