@@ -89,6 +89,11 @@ class Version(models.Model):
         return str(self.manifest["entry"])
 
     @property
+    def adapter(self) -> str:
+        """How the entry is read; versions of before there were adapters have a handler, or none."""
+        return str(self.manifest.get("adapter") or ("handler" if self.has_handler else "notebook"))
+
+    @property
     def files(self) -> dict[str, str]:
         """The SHA-256 of the entry and of each companion, by name."""
         return dict(self.manifest["files"])

@@ -166,6 +166,26 @@ def test_a_failure_shows_its_traceback_in_the_users_own_file(
     assert "\x1b" not in said
 
 
+def test_a_script_is_run_as_one_and_may_refuse_its_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    code = """
+import argparse
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("days", type=int)
+    if parser.parse_args().days > 9:
+        parser.error("too many days")
+    print("done")
+"""
+    write(tmp_path, script_py=code)
+    assert here(tmp_path, "script.py", "-p", "days=3") == 0
+    assert capsys.readouterr().out == "done\nnull\n"
+    assert here(tmp_path, "script.py", "-p", "days=10") == 2
+    assert "too many days" in capsys.readouterr().err
+    assert here(tmp_path, "script.py", "-p", "days=3", "--adapter", "main") == 2
+
+
 def test_a_run_over_its_time_ends_with_124(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     write(tmp_path, slow_py="def djsci_handler(request):\n    while True: pass\n")
     assert here(tmp_path, "slow.py", "--timeout", "0.3") == 124

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-from djsci.core import parameters, requests, sources
+from djsci.core import adapters, parameters, requests, sources
 from djsci.core.errors import BadRequest, DjsciError
 from djsci.core.sources import Source, SourceLimits
 from djsci.engines.base import Engine, Limits, Stop
@@ -47,6 +47,7 @@ def add_to(commands: Any) -> None:
         "--with", metavar="FILE", action="append", default=[], type=Path, dest="more",
         help="one more companion; those beside FILE that it imports or names go with it anyway",
     )  # fmt: skip
+    run.add_argument("--adapter", default=adapters.AUTO, help="how FILE is read; default: auto")
     run.add_argument("--json", action="store_true", help="only the result on stdout, on one line")
     run.add_argument("--output", metavar="FILE", type=Path, help="write the result there as well")
     run.add_argument(
@@ -91,7 +92,7 @@ def execute(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
 def _read(options: argparse.Namespace) -> Source:
     files = beside.collect(options.file, options.more)
     name, files = part_names(options.file.name, files)
-    return sources.read(name, files, limits=SourceLimits(upload=MOST))
+    return sources.read(name, files, limits=SourceLimits(upload=MOST), adapter=options.adapter)
 
 
 def _given(pairs: list[str]) -> dict[str, list[str]]:
@@ -167,6 +168,8 @@ def _finish(options: argparse.Namespace, printer: Printer) -> int:
     if end.state == "succeeded":
         return SUCCEEDED
     printer.say(f"djsci: {end.state}{f': {end.reason}' if end.reason else ''}")
+    if end.reason == "bad_parameters":
+        return USAGE
     return {"timed_out": TIMED_OUT, "cancelled": INTERRUPTED}.get(end.state, FAILED)
 
 
