@@ -238,6 +238,22 @@ class Token(models.Model):
         return self.name
 
 
+class Ticket(models.Model):
+    """Opens one socket to one target, within seconds; it goes when it is used."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    user_id: Any
+    token = models.ForeignKey(Token, models.CASCADE, null=True, blank=True, related_name="+")
+    token_id: str | None
+    session_key = models.TextField(default="", blank=True)
+    target = models.CharField(max_length=64)
+    expires = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.target
+
+
 class Audit(models.Model):
     """Who changed a privilege or content: append-only."""
 

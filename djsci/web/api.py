@@ -11,7 +11,7 @@ import djsci
 from djsci import problems, surface
 from djsci.core.errors import BadRequest
 
-from . import api_docs, api_files, api_outputs, api_runs, api_tokens
+from . import api_docs, api_files, api_outputs, api_runs, api_tickets, api_tokens
 
 api = NinjaAPI(
     title="djsci",
@@ -26,6 +26,7 @@ api.add_router("files/", api_runs.of_files)
 api.add_router("runs/", api_runs.router)
 api.add_router("runs/", api_outputs.router)
 api.add_router("tokens/", api_tokens.router)
+api.add_router("tickets/", api_tickets.router)
 
 
 @api.exception_handler(Exception)
