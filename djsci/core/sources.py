@@ -118,25 +118,30 @@ def _read_python(name: str, data: bytes, files: Mapping[str, bytes], adapter: st
     handler = handlers.find([tree]) or _companions_handler([tree], files)
     if handler is not None and adapter in (adapters.AUTO, adapters.HANDLER):
         return replace(source, parameters=schema.of_handler(handler.node, [tree]))
-    found = adapters.find([tree]) if adapter == adapters.AUTO else adapters.known().get(adapter)
+    code = adapters.Code(kind="py", texts=(text,), trees=(tree,))
+    found = adapters.find(code) if adapter == adapters.AUTO else adapters.known().get(adapter)
     if found is None and adapter in (adapters.AUTO, adapters.HANDLER):
         raise NoHandler(f"{name} defines no top-level `djsci_handler(request)`.")
-    return _adapted(source, found, adapter, [tree])
+    return _adapted(source, found, adapter, code)
 
 
 def _adapted(
-    source: Source, found: adapters.Adapter | None, name: str, trees: list[ast.Module]
+    source: Source, found: adapters.Adapter | None, name: str, code: adapters.Code
 ) -> Source:
     """The source as an adapter reads it. Raises `NoHandler`."""
-    is_fit = found is not None and (source.kind == "py" or not found.is_script)
-    if found is None or not is_fit or not found.reads(trees):
+    if found is None or not found.reads(code):
         raise NoHandler(f"The adapter {name!r} does not read {source.name}.")
+    unplayed = found.unplayed(code)
     return replace(
         source,
+        cells=tuple(
+            replace(cell, tags=cell.tags | {"skip-execution"}) if cell.index in unplayed else cell
+            for cell in source.cells
+        ),
         has_handler=True,
         adapter=found.name,
-        parameters=found.parameters(trees),
-        shim=found.shim(trees),
+        parameters=found.parameters(code),
+        shim=found.shim(code),
         is_script=found.is_script,
     )
 
@@ -198,9 +203,14 @@ def _read_notebook(
         needs_kernel=handlers.needs_kernel(trees, [cell.text for cell in cells]),
         warnings=tuple(warnings),
     )
-    if adapter in (adapters.AUTO, source.adapter):
+    code = adapters.Code(
+        kind="ipynb", texts=tuple(cell.text for cell in source.cells), trees=tuple(trees)
+    )
+    is_auto = adapter == adapters.AUTO and handler is None
+    found = adapters.find(code) if is_auto else adapters.known().get(adapter)
+    if found is None and adapter in (adapters.AUTO, source.adapter):
         return source
-    return _adapted(source, adapters.known().get(adapter), adapter, trees)
+    return _adapted(source, found, adapter, code)
 
 
 def _warning(problem: Problem) -> str:

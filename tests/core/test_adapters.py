@@ -258,13 +258,13 @@ class Shouting(adapters.Adapter):
 
     name = "shout"
 
-    def reads(self, trees: Sequence[ast.Module]) -> bool:
-        return "def shout" in ast.unparse(trees[0])
+    def reads(self, code: adapters.Code) -> bool:
+        return "def shout" in code.texts[0]
 
-    def parameters(self, trees: Sequence[ast.Module]) -> dict[str, Any]:
+    def parameters(self, code: adapters.Code) -> dict[str, Any]:
         return {"type": "object", "properties": {"text": {"type": "string"}}}
 
-    def shim(self, trees: Sequence[ast.Module]) -> str:
+    def shim(self, code: adapters.Code) -> str:
         return (
             "def adapt(namespace, path):\n"
             "    return lambda request, text: namespace['shout'](text.upper())\n"
@@ -297,11 +297,54 @@ async def test_the_adapter_of_the_document_does_what_it_says():
     exec(text.partition("```python\n")[2].partition("```")[0], scope)  # noqa: S102 - our own document
     job = scope["Job"]()
     code = "class Job:\n    def run(self, days):\n        return days + 1\n"
-    assert job.reads([ast.parse(code)])
-    assert not job.reads([ast.parse("x = 1")])
+    for text, is_one in ((code, True), ("x = 1", False)):
+        seen = adapters.Code(kind="py", texts=(text,), trees=(ast.parse(text),))
+        assert job.reads(seen) is is_one
     engine = ThreadEngine(1)
     await engine.open()
-    source = replace(read(f"{code}def main(): pass"), shim=job.shim([]))
+    source = replace(read(f"{code}def main(): pass"), shim=job.shim(seen))
     said = await play(engine, source, from_parameters({"days": 1}))
     await engine.close()
     assert result(said)[0] == 2
+
+
+ROUTES = notebook(
+    "import json\nusers = {'1': 'ada'}",
+    "# GET /users/:id\nrequest = json.loads(REQUEST)\n"
+    "print(users[request['path']['id']], request['args'])",
+    "# ResponseInfo GET /users/:id\n"
+    "print(json.dumps({'headers': {'Content-Type': 'text/x-user'}, 'status': 203}))",
+    "# POST /users\nbody = json.loads(REQUEST)['body']\nusers['2'] = body['name']\n%time 1\n"
+    "print(json.dumps(sorted(users)))",
+)
+
+
+async def test_a_kernel_gateways_notebook_answers_at_its_paths():
+    source = sources.read("book.ipynb", {"book.ipynb": ROUTES})
+    assert source.adapter == "gateway"
+    assert [cell.index for cell in source.cells if "skip-execution" in cell.tags] == [2, 3, 4]
+    with pytest.raises(NoHandler):
+        read("# GET /users\nprint(1)", "gateway")
+    engine = ForkEngine(size=0)
+    await engine.open()
+
+    async def ask(method: str, path: str, **more: Any) -> tuple[Any, Any]:
+        request = build(method=method, path=f"/call/x{path}", path_info=path, **more)
+        return result(await play(engine, source, request))
+
+    try:
+        body, http = await ask("GET", "/users/1/", query="a=b")
+        assert body == "ada {'a': ['b']}\n"
+        assert (http["status"], http["headers"]) == (203, {"Content-Type": "text/x-user"})
+        posted = {"body": b'{"name": "bob"}', "content_type": "application/json"}
+        body, http = await ask("POST", "/users", **posted)
+        assert body.endswith('["1", "2"]\n')
+        assert (http["status"], http["encoding"]) == (200, "text")
+        assert (await ask("GET", "/users"))[1]["status"] == 405
+        assert (await ask("GET", "/users/1/more"))[1]["status"] == 404
+        failing = await play(engine, source, build(path_info="/users/7"))
+        error = next(event for event in failing if isinstance(event, events.Error))
+        assert error.ename == "KeyError"
+        assert "users[request['path']['id']]" in "".join(error.traceback)
+    finally:
+        await engine.close()

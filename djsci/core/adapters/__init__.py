@@ -3,25 +3,25 @@
 An adapter looks at syntax trees only. Others' join under the entry point group `djsci.adapters`.
 """
 
-import ast
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 
 from .argparse_script import ArgparseScript
-from .base import Adapter
+from .base import Adapter, Code
+from .gateway import Gateway
 from .lambda_handler import LambdaHandler
 from .main_function import MainFunction
 
-__all__ = ["AUTO", "HANDLER", "NOTEBOOK", "Adapter", "find", "known", "names"]
+__all__ = ["AUTO", "HANDLER", "NOTEBOOK", "Adapter", "Code", "find", "known", "names"]
 
 logger = logging.getLogger(__name__)
 AUTO = "auto"
 HANDLER = "handler"  # no adapter is needed: the file defines `djsci_handler`
 NOTEBOOK = "notebook"  # nor here: the cells are the run
 GROUP = "djsci.adapters"
-_OURS = (LambdaHandler(), ArgparseScript(), MainFunction())
+_OURS = (LambdaHandler(), ArgparseScript(), MainFunction(), Gateway())
 
 
 @functools.cache
@@ -46,6 +46,7 @@ def names() -> list[str]:
     return [AUTO, HANDLER, NOTEBOOK, *known()]
 
 
-def find(trees: Sequence[ast.Module]) -> Adapter | None:
-    """The first adapter that reads this."""
-    return next((adapter for adapter in known().values() if adapter.reads(trees)), None)
+def find(code: Code) -> Adapter | None:
+    """The first adapter that reads this, of those that are tried on its kind unasked."""
+    asked = (adapter for adapter in known().values() if code.kind in adapter.unasked)
+    return next((adapter for adapter in asked if adapter.reads(code)), None)

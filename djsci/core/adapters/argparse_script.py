@@ -8,7 +8,7 @@ from djsci.core.annotations import Schema
 from djsci.core.events import clean
 from djsci.core.jsontext import oddities
 
-from .base import Adapter, shim_text, statements
+from .base import Adapter, Code, shim_text, statements
 
 ARGV = "argv"
 _GROUPS = ("add_argument_group", "add_mutually_exclusive_group")
@@ -32,15 +32,19 @@ class ArgparseScript(Adapter):
     name: ClassVar[str] = "argparse"
     is_script: ClassVar[bool] = True
 
-    def reads(self, trees: Sequence[ast.Module]) -> bool:
-        return any(map(_is_guard, statements(trees))) and any(
-            _is_call(node, "ArgumentParser") for tree in trees for node in ast.walk(tree)
+    def reads(self, code: Code) -> bool:
+        return (
+            code.kind == "py"
+            and any(map(_is_guard, statements(code.trees)))
+            and any(
+                _is_call(node, "ArgumentParser") for tree in code.trees for node in ast.walk(tree)
+            )
         )
 
-    def parameters(self, trees: Sequence[ast.Module]) -> Schema:
-        about = _about(trees)
+    def parameters(self, code: Code) -> Schema:
+        about = _about(code.trees)
         try:
-            arguments = _arguments(trees)
+            arguments = _arguments(code.trees)
         except Unreadable:
             items = {"type": "array", "items": {"type": "string"}, "default": []}
             note = "The arguments, one text each, as on a command line."
@@ -55,10 +59,10 @@ class ArgparseScript(Adapter):
             schema["required"] = required
         return {**schema, "additionalProperties": False}
 
-    def shim(self, trees: Sequence[ast.Module]) -> str:
+    def shim(self, code: Code) -> str:
         try:
             kept = ("name", "flag", "how")
-            spec = [{key: one[key] for key in kept} for one in _arguments(trees)]
+            spec = [{key: one[key] for key in kept} for one in _arguments(code.trees)]
         except Unreadable:
             spec = [{"name": ARGV, "flag": "", "how": "raw"}]
         return shim_text("argparse_script", spec)

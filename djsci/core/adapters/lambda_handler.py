@@ -7,7 +7,7 @@ from typing import ClassVar
 from djsci.core.annotations import Schema
 from djsci.core.handlers import Function
 
-from .base import Adapter, function, shim_text, texts
+from .base import Adapter, Code, function, shim_text, texts
 
 NAME = "lambda_handler"
 _OF_HTTP = frozenset(
@@ -21,23 +21,23 @@ class LambdaHandler(Adapter):
 
     name: ClassVar[str] = "lambda"
 
-    def reads(self, trees: Sequence[ast.Module]) -> bool:
-        node = function(NAME, trees)
+    def reads(self, code: Code) -> bool:
+        node = function(NAME, code.trees)
         return node is not None and len([*node.args.posonlyargs, *node.args.args]) == 2
 
-    def parameters(self, trees: Sequence[ast.Module]) -> Schema:
-        node = function(NAME, trees)
+    def parameters(self, code: Code) -> Schema:
+        node = function(NAME, code.trees)
         about = (node and ast.get_docstring(node)) or ""
         properties: Schema = {}
-        if node is not None and not _is_of_http(trees):
+        if node is not None and not _is_of_http(code.trees):
             properties = {name: {} for name in _keys(node)}
         schema: Schema = {"type": "object"}
         if about:
             schema["title"] = about.partition("\n")[0].strip()
         return {**schema, "properties": properties, "additionalProperties": True}
 
-    def shim(self, trees: Sequence[ast.Module]) -> str:
-        return shim_text("lambda_handler", {"is_http": _is_of_http(trees)})
+    def shim(self, code: Code) -> str:
+        return shim_text("lambda_handler", {"is_http": _is_of_http(code.trees)})
 
 
 def _is_of_http(trees: Sequence[ast.Module]) -> bool:

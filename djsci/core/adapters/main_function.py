@@ -2,14 +2,13 @@
 
 import ast
 import copy
-from collections.abc import Sequence
 from typing import ClassVar
 
 from djsci.core.annotations import Schema
 from djsci.core.handlers import Function
 from djsci.core.schema import handler_schema
 
-from .base import Adapter, function, shim_text
+from .base import Adapter, Code, function, shim_text
 
 
 class MainFunction(Adapter):
@@ -17,17 +16,17 @@ class MainFunction(Adapter):
 
     name: ClassVar[str] = "main"
 
-    def reads(self, trees: Sequence[ast.Module]) -> bool:
-        return function("main", trees) is not None
+    def reads(self, code: Code) -> bool:
+        return function("main", code.trees) is not None
 
-    def parameters(self, trees: Sequence[ast.Module]) -> Schema:
-        node = function("main", trees)
+    def parameters(self, code: Code) -> Schema:
+        node = function("main", code.trees)
         if node is None:
             return {"type": "object"}
-        schema = handler_schema(_with_request(node), trees)
+        schema = handler_schema(_with_request(node), code.trees)
         return {**schema, "additionalProperties": node.args.kwarg is not None}
 
-    def shim(self, trees: Sequence[ast.Module]) -> str:
+    def shim(self, code: Code) -> str:
         return shim_text("main_function")
 
 
