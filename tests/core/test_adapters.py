@@ -308,6 +308,41 @@ async def test_the_adapter_of_the_document_does_what_it_says():
     assert result(said)[0] == 2
 
 
+FLASK = """
+import functions_framework
+from flask import jsonify
+
+@functions_framework.http
+def hello(request):
+    given = request.get_json(silent=True) or {}
+    if request.args.get("text"):
+        return "hi " + request.args["text"], 201, {"X-Path": request.path}
+    return jsonify(hi=given.get("name"))
+"""
+
+
+def test_an_http_function_is_known_by_its_decorator():
+    assert read(f"{FLASK}\ndef main(): pass").adapter == "functions"
+    renamed = FLASK.replace("import functions_framework", "from functions_framework import http")
+    assert read(renamed.replace("functions_framework.http", "http")).adapter == "functions"
+    with pytest.raises(NoHandler):
+        read(FLASK.replace("framework.http", "framework.cloud_event"))
+
+
+async def test_an_http_function_answers_as_flask_would():
+    for name in ("flask", "functions_framework"):
+        pytest.importorskip(name)
+    engine = ThreadEngine(1)
+    await engine.open()
+    posted = {"body": b'{"name": "ada"}', "content_type": "application/json", "method": "POST"}
+    value, http = result(await play(engine, read(FLASK), build(**posted)))
+    assert (value, http["status"], http["encoding"]) == ({"hi": "ada"}, 200, "json")
+    request = build(query="text=you", path="/call/x/a", path_info="/a")
+    value, http = result(await play(engine, read(FLASK), request))
+    assert (value, http["status"], http["headers"]["X-Path"]) == ("hi you", 201, "/a")
+    await engine.close()
+
+
 ROUTES = notebook(
     "import json\nusers = {'1': 'ada'}",
     "# GET /users/:id\nrequest = json.loads(REQUEST)\n"

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from .argparse_script import ArgparseScript
 from .base import Adapter, Code
 from .gateway import Gateway
+from .http_function import HttpFunction
 from .lambda_handler import LambdaHandler
 from .main_function import MainFunction
 
@@ -21,7 +22,7 @@ AUTO = "auto"
 HANDLER = "handler"  # no adapter is needed: the file defines `djsci_handler`
 NOTEBOOK = "notebook"  # nor here: the cells are the run
 GROUP = "djsci.adapters"
-_OURS = (LambdaHandler(), ArgparseScript(), MainFunction(), Gateway())
+_OURS = (HttpFunction(), LambdaHandler(), ArgparseScript(), MainFunction(), Gateway())
 
 
 @functools.cache
