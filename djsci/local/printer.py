@@ -76,6 +76,8 @@ class Printer:
     def _show_error(self, error: events.Error) -> None:
         self.error = error
         lines = error.traceback or (f"{error.ename}: {error.evalue}",)
+        if self._is_line_open and self.is_live and self.printed.isatty():
+            self._write(self.printed, "\n")
         text = "\n".join(lines).rstrip("\n") + "\n"
         self._write(self.err, text.replace(*self.named) if self.named[0] else text)
 
