@@ -1,4 +1,4 @@
-"""The command `djsci`: the stand-alone server, tokens, and what works here."""
+"""The command `djsci`: runs of local files, the stand-alone server, tokens, what works here."""
 
 import argparse
 import os
@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
+
+from .local import command as run_command
 
 DEFAULT_SETTINGS = "asgi_project.settings"
 
@@ -18,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ):  # a terminal that cannot show a name is no reason to fail
             stream.reconfigure(errors="replace")
     options = _parser().parse_args(arguments)
+    if not getattr(options, "needs_django", True):
+        return int(options.command(options))
     _set_up_django()
     from django.core.exceptions import ImproperlyConfigured
 
@@ -33,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="djsci", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run_command.add_to(commands)
     up = commands.add_parser("up", help="serve the project; SIGTERM and Ctrl-C drain it")
     up.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
     up.add_argument("--host", default="127.0.0.1")

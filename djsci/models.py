@@ -89,6 +89,11 @@ class Version(models.Model):
         return str(self.manifest["entry"])
 
     @property
+    def adapter(self) -> str:
+        """How the entry is read; versions of before there were adapters have a handler, or none."""
+        return str(self.manifest.get("adapter") or ("handler" if self.has_handler else "notebook"))
+
+    @property
     def files(self) -> dict[str, str]:
         """The SHA-256 of the entry and of each companion, by name."""
         return dict(self.manifest["files"])
@@ -231,6 +236,22 @@ class Token(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class Ticket(models.Model):
+    """Opens one socket to one target, within seconds; it goes when it is used."""
+
+    digest = models.CharField(max_length=64, primary_key=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="+")
+    user_id: Any
+    token = models.ForeignKey(Token, models.CASCADE, null=True, blank=True, related_name="+")
+    token_id: str | None
+    session_key = models.TextField(default="", blank=True)
+    target = models.CharField(max_length=64)
+    expires = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return self.target
 
 
 class Audit(models.Model):

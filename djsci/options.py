@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from djsci.core import adapters
 from djsci.core.errors import BadRequest, Forbidden
 
 from . import conf
@@ -66,7 +67,12 @@ def _connections(value: Any) -> str | None:
     return f"Unknown: {', '.join(unknown)}." if unknown else None
 
 
+def _adapter(value: Any) -> str | None:
+    return _one_of(*adapters.names())(value)
+
+
 CHECKS: dict[str, Check] = {
+    "adapter": _adapter,
     "engine": _one_of(*ENGINES),
     "instance": _one_of(*INSTANCES),
     "isolation": _one_of(*LEVELS),

@@ -23,12 +23,16 @@ _OUTCOMES: dict[str, tuple[int, str]] = {
     "handler_failed": (500, "The handler raised an exception."),
     "result_not_json": (500, "The handler's result is not JSON."),
     "result_too_large": (500, "The handler's result is larger than the site allows."),
+    "bad_parameters": (422, "The file's own parser refused its arguments."),
     "timed_out": (500, "The run was stopped at its time limit."),
     "crashed": (500, "The process of the run was killed."),
     "lost": (500, "The executor of the run vanished."),
     "cancelled": (409, "The run was cancelled."),
     "denied": (403, "The right to run the file was gone when the run was to start."),
 }
+
+
+_REASONS = ("bad_parameters", "result_not_json", "result_too_large")
 
 
 class EndedRun(Protocol):
@@ -87,7 +91,7 @@ def outcome(run: EndedRun, *, with_traceback: bool = False) -> dict[str, Any]:
 def _code_of(state: str, reason: str) -> str:
     if state in _OUTCOMES:
         return state
-    return reason if reason in ("result_not_json", "result_too_large") else "handler_failed"
+    return reason if reason in _REASONS else "handler_failed"
 
 
 def _detail(reason: str, error: Mapping[str, Any]) -> str:

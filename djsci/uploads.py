@@ -13,13 +13,14 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
-from djsci.core import sources
+from djsci.core import adapters, sources
 from djsci.core.errors import (
     BadRequest,
     Changed,
     Conflict,
     DjsciError,
     Forbidden,
+    NoHandler,
     NotFound,
     SourceInvalid,
     TooLarge,
@@ -196,13 +197,25 @@ def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: Caller
     with writing():
         locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
         before = options.privileges(locked)
+        before_adapter = (locked.settings or {}).get("adapter")
         options.apply(locked, values, is_superuser=permissions.may_set_trust(caller))
         if locked.access != file.access and not permissions.may_share(caller, file):
             raise Forbidden("You may not share this file.")
         locked.save(update_fields=["settings", "access", "trusted_version", "changed"])
+        if before_adapter != locked.settings.get("adapter") and locked.version is not None:
+            file.version = _read_anew(locked, locked.version)
         record_privileges(caller, locked, before)
     file.settings, file.access = locked.settings, locked.access
     file.trusted_version, file.changed = locked.trusted_version, locked.changed
+
+
+def _read_anew(file: PrivateFile, version: Version) -> Version:
+    """The present version as the file's adapter reads it. Raises `BadRequest`."""
+    try:
+        source = read(version.entry, versions.contents(version))
+        return _keep(file, source, uploader=version.uploader)
+    except NoHandler as error:
+        raise names.refusal("adapter", error.detail) from error
 
 
 def record_privileges(caller: Caller, file: PrivateFile, before: Mapping[str, Any]) -> None:
@@ -265,22 +278,34 @@ def _taken() -> Conflict:
 
 
 def _keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:
-    manifest = {
+    wanted = (file.settings or {}).get("adapter", adapters.AUTO)
+    if wanted not in (adapters.AUTO, source.adapter):
+        source = sources.read(
+            source.name, source.files, limits=versions.limits(), adapter=str(wanted)
+        )
+    manifest: dict[str, Any] = {
         "entry": source.name,
         "files": {name: blobs.put(content) for name, content in source.files.items()},
     }
-    return Version.objects.get_or_create(
+    if source.shim:  # else `has_handler` says it; how a file is read is no part of its id
+        manifest["adapter"] = source.adapter
+    read_as = {
+        "manifest": manifest,
+        "kind": source.kind,
+        # A default in the schema may hold what a database refuses, such as NUL.
+        "parameters": json.loads(dumps(dict(source.parameters))),
+        "has_handler": source.has_handler,
+    }
+    version, is_new = Version.objects.get_or_create(
         file=file,
         sha256=versions.manifest_id(manifest),
-        defaults={
-            "manifest": manifest,
-            "kind": source.kind,
-            # A default in the schema may hold what a database refuses, such as NUL.
-            "parameters": json.loads(dumps(dict(source.parameters))),
-            "has_handler": source.has_handler,
-            "uploader": uploader,
-        },
-    )[0]
+        defaults={**read_as, "uploader": uploader},
+    )
+    if not is_new and version.adapter != source.adapter:
+        for name, value in read_as.items():
+            setattr(version, name, value)
+        version.save(update_fields=list(read_as))
+    return version
 
 
 def _put_forward(file: PrivateFile, version: Version) -> None:

@@ -35,7 +35,7 @@ def manifest_id(manifest: Mapping[str, Any]) -> str:
 
 
 class SourceCache:
-    """Sources by version id, bounded by the bytes of their files; the least used goes first."""
+    """Sources by version and adapter, bounded by their bytes; the least used goes first."""
 
     def __init__(self, limit: int = CACHED_BYTES) -> None:
         self._limit = limit
@@ -66,10 +66,13 @@ def source(version: Version) -> Source:
     """The source of a version, its bytes compared with the manifest. Raises `SourceInvalid`."""
     if manifest_id(version.manifest) != version.sha256:
         raise blobs.BlobChanged
-    found = _sources.get(version.sha256)
+    key = f"{version.sha256} {version.adapter}"
+    found = _sources.get(key)
     if found is None:
-        found = sources.read(version.entry, contents(version), limits=limits())
-        _sources.add(version.sha256, found)
+        found = sources.read(
+            version.entry, contents(version), limits=limits(), adapter=version.adapter
+        )
+        _sources.add(key, found)
     return found
 
 

@@ -34,17 +34,17 @@ class Handshake(HttpRequest):
         return "https" if self._is_secure else "http"
 
 
-def is_allowed_origin(scope: Mapping[str, Any]) -> bool:
+def is_allowed_origin(scope: Mapping[str, Any], *, needs_origin: bool = True) -> bool:
     """Whether a WebSocket handshake may go on, as far as Host and Origin go.
 
-    A Bearer header needs no Origin, which browsers cannot send; everyone else needs this
-    server's own or one of `ALLOWED_ORIGINS`.
+    A Bearer header, which browsers cannot send, needs no Origin, nor does who proves himself in
+    another way (`needs_origin`); everyone else needs this server's own or one of `ALLOWED_ORIGINS`.
     """
     request = Handshake(scope)
     own = own_origin(request)
     if own is None:
         return False
-    if bearer(request.META.get("HTTP_AUTHORIZATION", "")) is not None:
+    if not needs_origin or bearer(request.META.get("HTTP_AUTHORIZATION", "")) is not None:
         return True
     origin = parse(request.META.get("HTTP_ORIGIN", ""))
     return origin is not None and origin in {own, *allowed_origins()}

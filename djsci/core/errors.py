@@ -110,7 +110,7 @@ class SourceInvalid(DjsciError):
 
 
 class NoHandler(DjsciError):
-    """The file defines no top-level `djsci_handler(request)`."""
+    """The file defines no top-level `djsci_handler(request)`, and no adapter reads it."""
 
     code = "no_handler"
     status = 422

@@ -4,10 +4,10 @@ import ast
 import codecs
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
-from . import handlers, notebooks, schema
+from . import adapters, handlers, notebooks, schema
 from .errors import NoHandler, SourceInvalid, TooLarge
 from .events import clean
 from .kinds import decode, python_text, refuse_other_kinds
@@ -34,6 +34,9 @@ class Source:
     cells: tuple[SourceCell, ...]
     files: Mapping[str, bytes] = field(default_factory=dict)
     has_handler: bool = True
+    adapter: str = adapters.HANDLER
+    shim: str = ""  # of the adapter: Python that makes the handler, beside the file
+    is_script: bool = False  # the shim runs the file; nothing loads it first
     parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON Schema of an object
     kernel: str = "python3"  # the kernelspec that runs it
     language: str = "python"
@@ -52,11 +55,17 @@ class SourceLimits:
     depth: int = 100
 
 
-def read(name: str, files: Mapping[str, bytes], *, limits: SourceLimits | None = None) -> Source:
-    """The source whose entry is `files[name]`.
+def read(
+    name: str,
+    files: Mapping[str, bytes],
+    *,
+    limits: SourceLimits | None = None,
+    adapter: str = adapters.AUTO,
+) -> Source:
+    """The source whose entry is `files[name]`, read by the adapter of this name.
 
     Raises `WrongKind` (neither notebook nor Python), `TooLarge`, `SourceInvalid` (with cell and
-    line), `NoHandler` (a `.py` without one).
+    line), `NoHandler` (the adapter does not read it; by itself none reads a `.py`).
     """
     limits = limits or SourceLimits()
     if name not in files:
@@ -67,8 +76,8 @@ def read(name: str, files: Mapping[str, bytes], *, limits: SourceLimits | None =
     refuse_other_kinds(name, data)
     document = _notebook(name, data, limits)
     if document is None:
-        return _read_python(name, data, files)
-    return _read_notebook(name, document, files, limits)
+        return _read_python(name, data, files, adapter)
+    return _read_notebook(name, document, files, limits, adapter)
 
 
 def _notebook(name: str, data: bytes, limits: SourceLimits) -> dict[str, Any] | None:
@@ -92,23 +101,48 @@ def _says_notebook(data: bytes) -> bool:
     return b'"cells"' in data or b'"nbformat"' in data or b'"worksheets"' in data
 
 
-def _read_python(name: str, data: bytes, files: Mapping[str, bytes]) -> Source:
+def _read_python(name: str, data: bytes, files: Mapping[str, bytes], adapter: str) -> Source:
     text = python_text(name, data)
     _refuse_much_code(name, len(text))
     try:
         tree = parse(text)
     except Unparsable as error:
         _raise_invalid(name, error)
-    handler = handlers.find([tree]) or _companions_handler([tree], files)
-    if handler is None:
-        raise NoHandler(f"{name} defines no top-level `djsci_handler(request)`.")
-    return Source(
+    source = Source(
         name=name,
         kind="py",
         cells=(SourceCell(index=1, text=text),),
         files=dict(files),
-        parameters=schema.of_handler(handler.node, [tree]),
         needs_kernel=handlers.needs_kernel([tree], [text]),
+    )
+    handler = handlers.find([tree]) or _companions_handler([tree], files)
+    if handler is not None and adapter in (adapters.AUTO, adapters.HANDLER):
+        return replace(source, parameters=schema.of_handler(handler.node, [tree]))
+    code = adapters.Code(kind="py", texts=(text,), trees=(tree,))
+    found = adapters.find(code) if adapter == adapters.AUTO else adapters.known().get(adapter)
+    if found is None and adapter in (adapters.AUTO, adapters.HANDLER):
+        raise NoHandler(f"{name} defines no top-level `djsci_handler(request)`.")
+    return _adapted(source, found, adapter, code)
+
+
+def _adapted(
+    source: Source, found: adapters.Adapter | None, name: str, code: adapters.Code
+) -> Source:
+    """The source as an adapter reads it. Raises `NoHandler`."""
+    if found is None or not found.reads(code):
+        raise NoHandler(f"The adapter {name!r} does not read {source.name}.")
+    unplayed = found.unplayed(code)
+    return replace(
+        source,
+        cells=tuple(
+            replace(cell, tags=cell.tags | {"skip-execution"}) if cell.index in unplayed else cell
+            for cell in source.cells
+        ),
+        has_handler=True,
+        adapter=found.name,
+        parameters=found.parameters(code),
+        shim=found.shim(code),
+        is_script=found.is_script,
     )
 
 
@@ -128,7 +162,11 @@ def _refuse_much_code(name: str, size: int) -> None:
 
 
 def _read_notebook(
-    name: str, document: dict[str, Any], files: Mapping[str, bytes], limits: SourceLimits
+    name: str,
+    document: dict[str, Any],
+    files: Mapping[str, bytes],
+    limits: SourceLimits,
+    adapter: str,
 ) -> Source:
     cells = notebooks.code_cells(document, name=name, limit=limits.cells)
     kernel = notebooks.kernel(document, name=name)
@@ -141,6 +179,7 @@ def _read_notebook(
             cells=tuple(_cell(index, cell) for index, cell in enumerate(cells, start=1)),
             files=dict(files),
             has_handler=False,
+            adapter=adapters.NOTEBOOK,
             parameters=schema.NO_PARAMETERS,
             kernel=kernel.name,
             language=kernel.language,
@@ -151,16 +190,27 @@ def _read_notebook(
     trees = [tree for _, tree in parsed if tree is not None]
     warnings += [_warning(cell.problem) for cell, _ in parsed if cell.problem is not None]
     handler = handlers.find(trees) or _companions_handler(trees, files)
-    return Source(
+    if adapter == adapters.NOTEBOOK:
+        handler = None
+    source = Source(
         name=name,
         kind="ipynb",
         cells=tuple(cell for cell, _ in parsed),
         files=dict(files),
         has_handler=handler is not None,
+        adapter=adapters.NOTEBOOK if handler is None else adapters.HANDLER,
         parameters=_parameters(handler, parsed, trees),
         needs_kernel=handlers.needs_kernel(trees, [cell.text for cell in cells]),
         warnings=tuple(warnings),
     )
+    code = adapters.Code(
+        kind="ipynb", texts=tuple(cell.text for cell in source.cells), trees=tuple(trees)
+    )
+    is_auto = adapter == adapters.AUTO and handler is None
+    found = adapters.find(code) if is_auto else adapters.known().get(adapter)
+    if found is None and adapter in (adapters.AUTO, source.adapter):
+        return source
+    return _adapted(source, found, adapter, code)
 
 
 def _warning(problem: Problem) -> str:

@@ -139,6 +139,8 @@ class Conversation(Played):
                     for cell in cells
                 ],
                 "has_handler": source.has_handler,
+                "shim": source.shim,
+                "is_script": source.is_script,
                 "hidden": list(self.hidden),
                 "result_limit": self.limits.result,
                 "artifact_limit": self.limits.artifacts,

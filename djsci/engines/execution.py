@@ -123,6 +123,8 @@ class Execution(Played):
             "kind": source.kind,
             "entry": source.name,
             "has_handler": source.has_handler,
+            "shim": source.shim,
+            "is_script": source.is_script,
             "files": names,
             "hidden": bundle.hidden(),
             "result_limit": self.limits.result,

@@ -15,6 +15,7 @@ TEXT_LIMIT = 64 << 10
 LINES = 400  # of a traceback
 OF_DJANGO = ("AppRegistryNotReady", "ImproperlyConfigured")
 REFUSED = {"ResultNotJson": "result_not_json", "ResultTooLarge": "result_too_large"}
+REFUSED |= {"BadArguments": "bad_parameters"}  # a script's own parser refused its arguments
 TRUSTED = (
     "This file runs without the Django project: its models, settings and modules are there only "
     "for a version that a superuser has marked as trusted (`trusted`)."

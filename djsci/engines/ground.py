@@ -76,7 +76,7 @@ class Ground:
         argv = [sys.executable, "-I", "-c", BOOT.format(module), json.dumps(paths)]
         argv += [self.isolation, str(kept), json.dumps(dict(options))]
         given = self.project.environment if self.project else bare.environment(folder)
-        environment = {**given, **bare.ONE_THREAD, "MPLBACKEND": BACKEND, tree.MARK: mark}
+        environment = {**bare.ONE_THREAD, **given, "MPLBACKEND": BACKEND, tree.MARK: mark}
         is_walled = self.isolation != "process" and module != "forkserver"
         if self.has_own_root or is_walled:
             home = "/tmp" if self.has_own_root else str(work)  # noqa: S108

@@ -147,8 +147,9 @@ class Play:
         else:
             namespace = self._file(companions)
         if self.source.has_handler:
+            path = str(companions.folder / self.source.name)
             call.call(
-                namespace,
+                call.adapted(namespace, self.source.shim, path),
                 self.request,
                 send=self.send,
                 await_=self._await,

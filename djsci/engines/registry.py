@@ -58,15 +58,16 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     """
     wanted = file.settings.get("engine", "auto")
     is_trusted = file.trusted_version_id == version.pk
-    if wanted == "thread" and is_trusted:
+    if wanted == "thread" and is_trusted and not source.is_script:  # `sys.argv` is the process's
         return Choice(engine="thread", isolation="process", is_trusted=True)
     if source.language != "python" and source.kernel not in KernelEngine.kernelspecs():
         raise SourceInvalid(f"The notebook's kernel {source.kernel!r} is not installed here.")
     name = wanted if wanted in ("fork", "kernel") else _configured(source.kind)
     if source.needs_kernel or source.language != "python":
         name = "kernel"
-    # Without a handler there is nothing to call: the cells are the run.
-    is_warm = name == "fork" and source.has_handler and file.settings.get("instance") == "warm"
+    # Without a handler there is nothing to call, and nothing of a script to keep loaded.
+    is_called = source.has_handler and not source.is_script
+    is_warm = name == "fork" and is_called and file.settings.get("instance") == "warm"
     instance = "warm" if is_warm else "fresh"
     if is_trusted and name == "fork":
         return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)

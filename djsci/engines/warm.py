@@ -48,7 +48,7 @@ class WarmEngine(ForkEngine):
         self, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop
     ) -> AsyncGenerator[Event, None]:
         how: dict[str, Any] = {"limits": limits, "stop": stop}
-        if not source.has_handler:
+        if not source.has_handler or source.is_script:
             async with aclosing(super().execute(source, request, **how)) as said:
                 async for event in said:
                     yield event

@@ -69,6 +69,16 @@ def steps(
         send(result_frame(answered(value, request), limit=result_limit))
 
 
+def adapted(namespace: Mapping[str, Any], shim: str, path: str) -> Mapping[str, Any]:
+    """What the file at `path` defines, with the handler that its adapter's shim makes of it."""
+    if not shim:
+        return namespace
+    scope: dict[str, Any] = {"__name__": "djsci_shim"}
+    # Under a name of ours: a traceback does not show it.
+    exec(compile(shim, f"{__file__}.shim", "exec", dont_inherit=True), scope)  # noqa: S102
+    return {**namespace, HANDLER: scope["adapt"](namespace, path)}
+
+
 def result_frame(value: Any, *, limit: int) -> dict[str, Any]:
     """The frame of a run's result. Raises `ResultRefused`."""
     plain, http = answer(value)

@@ -206,8 +206,7 @@ def collect() -> None:
 async def _call(run: Run) -> None:
     """The handler's own code runs as a plain program's; its coroutines on the cells' loop."""
     with _no_loop():
-        is_module = run.head["kind"] == "py"
-        namespace = vars(call.load_module(run.entry)) if is_module else run.shell.user_ns
+        namespace = call.adapted(_namespace(run), run.head["shim"], str(run.entry))
     steps = call.steps(namespace, run.request, send=run.send, result_limit=run.head["result_limit"])
     answer: Any = None
     while True:
@@ -217,6 +216,12 @@ async def _call(run: Run) -> None:
         except StopIteration:
             return
         answer = await coroutine
+
+
+def _namespace(run: Run) -> Mapping[str, Any]:
+    if run.head["is_script"]:
+        return {}
+    return vars(call.load_module(run.entry)) if run.head["kind"] == "py" else run.shell.user_ns
 
 
 @contextlib.contextmanager

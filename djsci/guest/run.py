@@ -127,6 +127,9 @@ class Run:
             return is_well
         if self.channel.is_stopped():
             raise KeyboardInterrupt
+        if self.head["is_script"]:
+            self.namespace = {}
+            return True
         self.namespace = vars(call.load_module(self.entry))
         return True
 
@@ -165,7 +168,7 @@ class Run:
             raise KeyboardInterrupt
         if self.head["has_handler"] and self.namespace is not None:
             call.call(
-                self.namespace,
+                call.adapted(self.namespace, self.head["shim"], str(self.entry)),
                 self.request,
                 send=self._send_unless_copy,
                 await_=self._await,

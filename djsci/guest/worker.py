@@ -17,6 +17,7 @@ from .output import Channel
 from .run import Run
 
 RUN = 3  # the descriptor of the run's socket
+LOCAL = "DJSCI_LOCAL"  # a variable that `djsci run` sets: home and files stay the user's own
 
 
 def become(run: int, out: int, err: int, *more: int) -> int | None:
@@ -50,7 +51,9 @@ def serve(shell: Any, folder: str, level: Any, *, rehearses: bool = False) -> No
     processes.adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.chdir(folder)
-    os.environ.update(HOME=folder, IPYTHONDIR=f"{folder}/.ipython")
+    os.environ["IPYTHONDIR"] = f"{folder}/.ipython"
+    if LOCAL not in os.environ:
+        os.environ["HOME"] = folder
     tempfile.tempdir = None  # found anew: it may be another one in here
     channel = Channel(socket.socket(fileno=RUN))
     channel.install()
@@ -97,7 +100,8 @@ def _receive(sock: socket.socket, folder: Path) -> dict[str, Any]:
         if name.startswith("file:"):
             path = folder / name.removeprefix("file:")
             path.write_bytes(body)
-            path.chmod(0o444)
+            if LOCAL not in os.environ:
+                path.chmod(0o444)
             continue
         head: dict[str, Any] = json.loads(body)
         if head["type"] == "run":

@@ -11,7 +11,16 @@ import djsci
 from djsci import problems, surface
 from djsci.core.errors import BadRequest
 
-from . import api_artifacts, api_docs, api_files, api_notebook, api_outputs, api_runs, api_tokens
+from . import (
+    api_artifacts,
+    api_docs,
+    api_files,
+    api_notebook,
+    api_outputs,
+    api_runs,
+    api_tickets,
+    api_tokens,
+)
 
 api = NinjaAPI(
     title="djsci",
@@ -28,6 +37,7 @@ api.add_router("runs/", api_outputs.router)
 api.add_router("runs/", api_artifacts.router)
 api.add_router("runs/", api_notebook.router)
 api.add_router("tokens/", api_tokens.router)
+api.add_router("tickets/", api_tickets.router)
 
 
 @api.exception_handler(Exception)

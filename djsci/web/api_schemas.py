@@ -143,6 +143,15 @@ _NEW_TOKEN = _object(
     scopes=_TOKEN["properties"]["scopes"],
 )
 _NEW_TOKEN["properties"] |= {"files": _TOKEN["properties"]["files"], "expires": _MAYBE_TIME}
+_TICKET = _object("ticket expires socket")
+_TICKET["properties"]["subprotocols"] = {"type": "array", "items": {"type": "string"}}
+_FOR_TICKET: Schema = {
+    "type": "object",
+    "properties": {name: {"type": "string"} for name in ("file", "run")},
+    "minProperties": 1,
+    "maxProperties": 1,
+    "additionalProperties": False,
+}
 _CHANGE: Schema = {
     "type": "object",
     "properties": {name: _FILE["properties"][name] for name in ("name", "access", "settings")},
@@ -180,6 +189,7 @@ ANSWERS: dict[tuple[str, str], dict[str, Schema]] = {
     ("get", "runs/{run_id}/artifacts/{name}"): {"200": _SOURCE},
     ("get", "tokens/"): {"200": _answer("Your tokens, the newest first.", _list("Token"))},
     ("post", "tokens/"): {"201": _answer("The token and its secret.", _SECRET)},
+    ("post", "tickets/"): {"201": _answer("The ticket, and how it is offered.", _TICKET)},
     ("delete", "tokens/{token_id}/"): {"204": _answer("It is revoked.", None)},
 }
 BODIES: dict[tuple[str, str], Schema] = {
@@ -199,6 +209,7 @@ BODIES: dict[tuple[str, str], Schema] = {
         {"type": "object", "properties": {"force": {"type": "boolean"}}}, is_needed=False
     ),
     ("post", "tokens/"): _takes(_NEW_TOKEN),
+    ("post", "tickets/"): _takes(_FOR_TICKET),
 }
 HEADERS: dict[tuple[str, str], dict[str, str]] = {
     ("put", "files/{ref}/"): {"If-Match": 'The version that is replaced: `"<version>"`.'},

@@ -90,7 +90,7 @@ def file_document(file: PrivateFile) -> dict[str, Any]:
         "owner": file.owner.get_username() if file.owner else None,
         "settings": file.settings or {},
         "parameters": version.parameters if version else None,
-        "adapter": None,
+        "adapter": version.adapter if version else None,
         "created": runs.iso(file.created),
         "changed": runs.iso(file.changed),
         "links": {

@@ -12,6 +12,7 @@ from djsci import conf, options, uploads
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import writing
+from djsci.core import adapters
 from djsci.core.errors import BadRequest, DjsciError
 from djsci.models import PrivateFile, Run
 
@@ -176,6 +177,7 @@ def _settings(
             "any",
         ),
         "memory": (f"MiB; the site's: {memory}", (), str(memory), "any"),
+        "adapter": ("Which format it is read as", tuple(adapters.names()), "", ""),
         "engine": (
             "What runs it: fork starts fastest, kernel is a stock Jupyter kernel",
             tuple(name for name in options.ENGINES if name != "thread" or may_thread),

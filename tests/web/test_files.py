@@ -64,6 +64,49 @@ async def test_an_upload_is_shown_listed_and_run(program):
     assert ran.json() == 42, ran.content
 
 
+SCRIPT = b"""
+import argparse, djsci
+def main(greeting: str = "hi"):
+    return greeting
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--days", type=int, required=True)
+    days = parser.parse_args().days
+    if days > 9:
+        parser.error("too many days")
+    djsci.result(days)
+"""
+
+
+async def test_which_adapter_reads_a_file_is_shown_and_can_be_set(program):
+    posted = await program.post(FILES, {"file": part("s.py", SCRIPT), "name": "script"})
+    made = posted.json()
+    assert (posted.status_code, made["adapter"]) == (201, "argparse")
+    assert made["parameters"]["required"] == ["days"]
+    call = made["links"]["call"]
+    assert (await program.get(f"{call}?days=3")).json() == 3
+    assert problem_of(await program.get(f"{call}?days=x"))["type"] == "bad_parameters"
+    assert not await Run.objects.filter(state="failed").aexists()
+    told = problem_of(await program.get(f"{call}?days=10"))
+    assert (told["status"], told["type"]) == (422, "bad_parameters")
+    assert told["detail"] == "BadArguments: too many days"
+    place = f"{FILES}script/"
+    for adapter, code in (("lambda", "The adapter 'lambda' does not read"), ("odd", "One of")):
+        body = {"settings": {"adapter": adapter}}
+        told = problem_of(await program.patch(place, body, content_type=JSON))
+        assert (told["status"], told["errors"][0]["field"]) == (400, "adapter")
+        assert code in told["errors"][0]["message"]
+    changed = await program.patch(place, {"settings": {"adapter": "main"}}, content_type=JSON)
+    assert (changed.json()["adapter"], changed.json()["version"]) == ("main", made["version"])
+    assert list(changed.json()["parameters"]["properties"]) == ["greeting"]
+    assert (await program.get(f"{call}?greeting=hello")).json() == "hello"
+    again = await program.put(place, b"x = 1\n", "application/octet-stream")
+    assert problem_of(again)["type"] == "no_handler"
+    back = await program.patch(place, {"settings": {"adapter": None}}, content_type=JSON)
+    assert back.json()["adapter"] == "argparse"
+    assert (await program.get(f"{call}?days=3")).json() == 3
+
+
 async def test_a_browser_uploads_with_a_csrf_token_only(browser):
     body = {"file": part("a.py", b"def djsci_handler(request):\n    return 1\n"), "name": "a"}
     assert problem_of(await browser.post(FILES, body))["type"] == "forbidden"

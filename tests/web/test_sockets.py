@@ -263,6 +263,41 @@ async def test_strangers_are_refused_before_the_socket_opens(place: Place) -> No
         assert refused.value.code in codes, (client.headers, where, protocols)
 
 
+async def ticket(place: Place, user: str, **target: str) -> dict[str, Any]:
+    async with httpx.AsyncClient(base_url=place.site.url, headers=place.made.bearer(user)) as http:
+        answer = await http.post("/djsci/api/v1/tickets/", json=target)
+    assert answer.status_code == 201, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+async def test_a_ticket_opens_its_socket_once_from_anywhere(place: Place) -> None:
+    made = await ticket(place, "caller", file="talk")
+    page = Follower(url=place.site.url, headers={"Origin": "http://elsewhere.example"})
+    async with page.connection(made["socket"], made["subprotocols"]) as socket:
+        assert socket.subprotocol == "djsci.v1"
+        await socket.send('{"type":"start","parameters":{"lines":1}}')
+        run_id = (await until(socket, "started"))["run"]
+        while (await until(socket, "events", "close"))["type"] != "close":
+            pass
+    with pytest.raises(Refused):  # it has been used
+        async with page.connection(made["socket"], made["subprotocols"]):
+            pass
+    watch = await ticket(place, "caller", run=run_id)
+    other = await ticket(place, "ada", run=run_id)
+    for where, protocols in [
+        ("/djsci/ws/call/talk/", other["subprotocols"]),  # to something else
+        (watch["socket"], [*other["subprotocols"], watch["subprotocols"][1]]),
+        (watch["socket"], ["djsci.v1", "djsci.ticket.a.b.c"]),
+    ]:
+        with pytest.raises(Refused) as refused:
+            async with page.connection(where, protocols):
+                pass
+        assert refused.value.code == 403
+    async with page.connection(watch["socket"], watch["subprotocols"]) as socket:
+        assert (await until(socket, "events"))["first"] == 1
+
+
 async def test_a_session_of_our_own_page_opens_a_socket(place: Place) -> None:
     client = place.with_cookie(place.made.sessions["ada"])
     async with client.connection("/djsci/ws/call/talk/", None) as socket:

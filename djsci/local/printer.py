@@ -1,0 +1,137 @@
+"""Events of a run as a terminal shows them: what is printed, displays, progress, errors."""
+
+import base64
+import json
+import re
+from pathlib import Path
+from typing import Any, TextIO
+
+from djsci.core import events
+from djsci.core.events import Event
+
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
+_ERASE = "\r\x1b[K"
+
+
+class Printer:
+    """Shows events as they come; keeps the result and the end for last.
+
+    `is_quiet`: `out` is for the result alone, what is printed goes to `err`.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, *, is_quiet: bool, has_colours: bool) -> None:
+        self.out = out
+        self.err = err
+        self.printed = err if is_quiet else out
+        self.is_quiet = is_quiet
+        self.has_colours = has_colours
+        self.is_live = err.isatty()
+        self.result: events.Result | None = None
+        self.error: events.Error | None = None
+        self.end = events.End(state="crashed", reason="nothing was said")
+        self.named = ("", "")  # the run's own folder, and the one that tracebacks name instead
+        self._status = ""  # the line of progress that stands on the terminal now
+        self._is_line_open = False
+
+    def show(self, event: Event) -> None:
+        """Write what one event says."""
+        match event:
+            case events.Stream(name=name, text=text):
+                self._write(self.printed if name == "stdout" else self.err, text)
+            case events.Display(data=data):
+                self._write(self.printed, _display(data))
+            case events.Progress():
+                self._show_status(_far(event))
+            case events.Cell(index=index, count=count, state="start"):
+                self._show_status(f"cell {index} of {count}")
+            case events.Log(level=level, message=message, fields=fields):
+                more = "".join(f" {name}={_short(value)}" for name, value in fields.items())
+                self._write(self.err, f"[{level}] {message}{more}\n")
+            case events.Error():
+                self._show_error(event)
+            case events.Result():
+                self.result = event
+            case events.End():
+                self.end = event
+                self._erase()
+
+    def finish(self, output: Path | None) -> None:
+        """Write the result: JSON on `out`, and into the file `output` what a caller would get."""
+        self._erase()
+        if self.result is None or self.result.value is None:
+            return
+        text = self.result.value.text
+        if output is not None:
+            output.write_bytes(_body(text, self.result.http))
+        if not self.is_quiet:
+            self._end_line()
+            text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+        self.out.write(f"{text}\n")
+        self.out.flush()
+
+    def say(self, text: str) -> None:
+        """A line of our own."""
+        self._write(self.err, f"{text}\n")
+
+    def _show_error(self, error: events.Error) -> None:
+        self.error = error
+        lines = error.traceback or (f"{error.ename}: {error.evalue}",)
+        if self._is_line_open and self.is_live and self.printed.isatty():
+            self._write(self.printed, "\n")
+        text = "\n".join(lines).rstrip("\n") + "\n"
+        self._write(self.err, text.replace(*self.named) if self.named[0] else text)
+
+    def _write(self, stream: TextIO, text: str) -> None:
+        if not text:
+            return
+        self._erase()
+        plain = text if self.has_colours else _ANSI.sub("", text)
+        if stream is self.out:
+            self._is_line_open = not plain.endswith("\n")
+        stream.write(plain)
+        stream.flush()
+
+    def _show_status(self, text: str) -> None:
+        if self.is_live and not self._is_line_open and text != self._status:
+            self._status = text
+            self.err.write(_ERASE + text[:100])
+            self.err.flush()
+
+    def _erase(self) -> None:
+        if self._status:
+            self._status = ""
+            self.err.write(_ERASE)
+            self.err.flush()
+
+    def _end_line(self) -> None:
+        if self._is_line_open:
+            self.out.write("\n")
+
+
+def _display(data: dict[str, Any]) -> str:
+    for kind in ("text/plain", "text/markdown", "text/html"):
+        if isinstance(data.get(kind), str):
+            return str(data[kind]).rstrip("\n") + "\n"
+    return f"<{', '.join(data)}>\n" if data else ""
+
+
+def _far(event: events.Progress) -> str:
+    label = f"{event.label}: " if event.label else ""
+    if event.value is not None:
+        return f"{label}{event.value:.0%}"
+    return f"{label}{event.n or 0:g} of {event.total or 0:g}"
+
+
+def _short(value: Any) -> str:
+    return events.dumps(value)[:200]
+
+
+def _body(text: str, http: dict[str, Any] | None) -> bytes:
+    value, encoding = json.loads(text), (http or {}).get("encoding", "json")
+    if encoding == "base64" and isinstance(value, str):
+        return base64.b64decode(value)
+    if encoding == "text" and isinstance(value, str):
+        return value.encode("utf-8", "replace")
+    if encoding == "item" and isinstance(value, list):
+        value = value[0]
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode("utf-8", "replace")
