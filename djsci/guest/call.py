@@ -120,8 +120,12 @@ def convert(handler: Callable[..., Any], values: Mapping[str, Any]) -> dict[str,
     Raises `Unfit`, a ValueError that names the parameter.
     """
     annotations = _annotations(handler) if values else {}
-    converted = {}
+    given = inspect.signature(handler).parameters if annotations else {}
+    converted: dict[str, Any] = {}
     for name, value in values.items():
+        if value is None and name in given and given[name].default is None:
+            converted[name] = None
+            continue
         try:
             converted[name] = convert_value(annotations.get(name, Any), value)
         except Unfit as error:
