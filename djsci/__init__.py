@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .guest.api import cancelled, log, params, progress, request, result
+    from .guest.files import File
     from .guest.responses import Response
 
     run: dict[str, Any]
 
 __version__ = "0.1.0"
-__all__ = ["Response", "cancelled", "log", "params", "progress", "request", "result", "run"]
+__all__ = ["File", "Response", "cancelled", "log", "params", "progress", "request", "result", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -29,6 +29,7 @@ _SCALARS: dict[str, Schema] = {
     "datetime.timedelta": _DURATION,
     "decimal.Decimal": {"anyOf": [{"type": "string", "format": "decimal"}, {"type": "number"}]},
     "uuid.UUID": {"type": "string", "format": "uuid"},
+    "djsci.File": {"type": "string", "format": "binary"},
     "pathlib.Path": {"type": "string", "format": "path"},
     "pathlib.PurePath": {"type": "string", "format": "path"},
 }

@@ -55,10 +55,11 @@ class Play:
             is_cancelled=self.is_cancelled.is_set,
             on_result=self._keep if is_whole else None,
         )
-        api.enter(channel)
         self._folder = folders.make()
         folder = self._folder / "run"
         folder.mkdir()
+        channel.folder = folder
+        api.enter(channel)
         companions = Companions(folder, self.source.files)
         try:
             self._guarded(folder, companions)
@@ -155,12 +156,12 @@ class Play:
         wants = not source.has_handler
         tagged = [cell.index for cell in source.cells if "parameters" in cell.tags]
         if wants and not tagged:
-            namespace.update(self.request.parameters)
+            namespace.update(api.arguments(self.request))
         for cell in source.cells:
             if cell.text.strip() and "skip-execution" not in cell.tags:
                 self._cell(cell, namespace)
             if wants and tagged[:1] == [cell.index]:
-                namespace.update(self.request.parameters)
+                namespace.update(api.arguments(self.request))
         return namespace
 
     def _cell(self, cell: SourceCell, namespace: dict[str, Any]) -> None:

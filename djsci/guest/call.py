@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import aclosing, closing
 from typing import Any
 
+from . import api
 from .convert import Unfit, convert_value
 from .failures import describe
 from .modules import load_module
@@ -92,7 +93,7 @@ def bind(handler: Callable[..., Any], request: HandlerRequest) -> tuple[list[Any
         parameters = list(inspect.signature(handler).parameters.values())
     except (TypeError, ValueError):  # written in C, it does not say
         return [request], {}
-    values = convert(handler, request.parameters)
+    values = convert(handler, api.arguments(request))
     arguments: list[Any] = []
     if parameters and parameters[0].kind in (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL):
         arguments.append(request)

@@ -14,6 +14,8 @@ from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
 
+from .files import File
+
 _DATE = r"\d{4}-\d\d-\d\d"
 _TIME = r"\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?"
 _PATTERNS: dict[type, re.Pattern[str]] = {
@@ -51,6 +53,8 @@ def convert_value(annotation: Any, value: Any) -> Any:
     """
     annotation = _bare(annotation)
     origin = typing.get_origin(annotation)
+    if isinstance(value, File):
+        return value
     if annotation is None or annotation is types.NoneType:
         return _require(value, value is None, annotation)
     if origin is typing.Literal:
@@ -149,13 +153,22 @@ def _object(kind: type, value: Any) -> Any:
             return _fields(kind, _require(value, isinstance(value, dict), kind))
         if dataclasses.is_dataclass(kind) or _is_named_tuple(kind):
             return kind(**_fields(kind, _require(value, isinstance(value, dict), kind)))
-        if callable(validate := getattr(kind, "model_validate_json", None)):
-            return validate(json.dumps(value))  # as JSON: strict models take text for a date
+        if callable(getattr(kind, "model_validate_json", None)):
+            return _validated(kind, value)
         if callable(validate := getattr(kind, "model_validate", None)):
             return validate(value)
     except (ArithmeticError, ValueError, TypeError) as error:
         raise error if isinstance(error, Unfit) else Unfit(f"{value!r:.200}: {error}") from error
     return value
+
+
+def _validated(kind: Any, value: Any) -> Any:
+    """A pydantic model. As JSON its strict fields take text for a date."""
+    try:
+        text = json.dumps(value)
+    except TypeError:  # it holds a File
+        return kind.model_validate(value)
+    return kind.model_validate_json(text)
 
 
 def _is_named_tuple(kind: type) -> bool:

@@ -118,6 +118,7 @@ class Template(Server):
         worker.reseed()
         head = worker.greet(channel, Path(folder))
         call = Run(channel, self.shell, head, Path(self.folder))
+        call.folder = Path(folder)
         call.namespace = self.run.namespace
         if self.shell is not None:
             self.shell.begin(channel, call.entry)

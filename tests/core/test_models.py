@@ -1,14 +1,17 @@
 """Classes of a source as parameters: what the schema takes is what the worker can make."""
 
 import ast
+import re
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from djsci.core import sources
 from djsci.core.errors import BadParameters
 from djsci.core.schema import from_text, handler_schema, validate
 from djsci.guest.call import convert
@@ -214,3 +217,20 @@ def test_a_pattern_that_takes_for_ever_elsewhere_does_not_here() -> None:
     assert problems(schema, {"v": "a" * 5000 + "!"})
     odd = schema_of("v: Annotated[str, Field(pattern='(?=a)(')]")
     assert validate(odd, {"v": "x"}, is_text=False, is_strict=True)
+
+
+def test_the_examples_of_the_documentation_are_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "parameters.md").read_text()
+    first, second = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    schema = sources.read("a.py", {"a.py": first.encode()}).parameters
+    assert list(schema["properties"]) == ["items", "place", "days"]
+    assert schema["properties"]["days"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 90,
+        "default": 30,
+        "description": "How long the offer stands.",
+    }
+    named = {"items": [{"name": "a", "price": 1}, {"name": "b"}]}
+    assert problems(schema, named) == {"items[1].price": "is missing"}
+    assert sources.read("a.py", {"a.py": second.encode()}).parameters["required"] == ["data"]

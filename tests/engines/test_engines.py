@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from djsci.engines.fork import ForkEngine, SpawnEngine
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.thread import ThreadEngine
 from djsci.engines.warm import WarmEngine
+from djsci.guest.files import reference
+from djsci.guest.requests import FileValues, UploadedFile
 from djsci.runs import executor
 from tests.cases.handlers import CASES, Case, Said
 from tests.isolation.conftest import need
@@ -149,6 +152,33 @@ async def test_an_error_shows_the_users_frames_only(engine: Engine) -> None:
     text = "\n".join(error.traceback)
     assert all(part in text for part in ("in djsci_handler", "json.loads('{')"))
     assert not any(part in text for part in ("call.py", "playing.py"))
+
+
+ATTACHED = """
+from pathlib import Path
+import djsci
+def djsci_handler(request, data: djsci.File, more: list[djsci.File], no: djsci.File | None = None):
+    print(data.path.parent.parent in (Path.cwd(), Path(__file__).parent), Path(data).read_text())
+    with more[0].open("r") as text:
+        return [data.name, data.size, data.content_type, data.path.name, text.read(), no]
+"""
+
+
+async def test_a_file_has_a_path_in_the_runs_folder(engine: Engine) -> None:
+    sent = [
+        UploadedFile(name="../a.csv", content_type="text/csv", content=b"a,b"),
+        UploadedFile(name="b.txt", content=b"more"),
+    ]
+    parameters = {"data": reference(sent[0]), "more": [reference(sent[1])]}
+    request = replace(from_parameters(parameters), FILES=FileValues({"data": sent}))
+    running = engine.execute(make_source(ATTACHED), request, limits=LIMITS, stop=Stop())
+    async with asyncio.timeout(WAIT), aclosing(running) as events_:
+        heard = said([event async for event in events_])
+    assert heard[-3:] == [
+        ("stdout", "True a,b\n"),
+        ("result", '["../a.csv",3,"text/csv","a.csv","more",null]', None),
+        ("end", "succeeded", ""),
+    ]
 
 
 CROWD = """
