@@ -28,6 +28,7 @@ class Names:
     def __init__(self, trees: Iterable[ast.Module]) -> None:
         self.left = BUDGET
         self.opened: list[str] = []  # the classes whose fields are being read
+        self._enums: dict[str, dict[str, Any] | None] = {}
         self._bound: Counter[str] = Counter()
         self._maybe: set[str] = set()  # bound inside `if`, `try` …
         self.imports: dict[str, str] = {}
@@ -105,6 +106,11 @@ class Names:
 
     def enum_values(self, name: str) -> dict[str, Any] | None:
         """The values by member of an Enum class of the source, if all are plain."""
+        if name not in self._enums:
+            self._enums[name] = self._read_enum(name)
+        return self._enums[name]
+
+    def _read_enum(self, name: str) -> dict[str, Any] | None:
         node = self.classes.get(name)
         bases = [self.dotted(base) for base in node.bases] if node else []
         if node is None or not _ENUMS.intersection(bases):

@@ -79,6 +79,7 @@ def _bare(annotation: Any) -> Any:
             typing.Annotated,
             typing.Required,
             typing.NotRequired,
+            typing.Final,
         ):
             annotation = typing.get_args(annotation)[0]
         elif isinstance(annotation, typing.NewType):

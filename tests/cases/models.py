@@ -14,7 +14,7 @@ from datetime import date
 from decimal import Decimal
 from enum import Enum
 from typing import Annotated, ClassVar, Generic, Literal, NamedTuple, NotRequired, Optional
-from typing import Required, TypedDict, TypeVar
+from typing import Final, Required, TypedDict, TypeVar
 
 import annotated_types as at
 import pydantic
@@ -112,6 +112,11 @@ class Camel(BaseModel):
     last_day: date = Field(alias="end")
 
 
+@dataclass
+class Fixed:
+    when: Final[date]
+
+
 class Cat(BaseModel):
     kind: Literal["cat"]
     lives: int = Field(ge=0, le=9)
@@ -168,6 +173,7 @@ _TAKEN: tuple[tuple[str, Any, str], ...] = (
     ),
     ("Slots", {"a": None}, "Slots(a=None)"),
     ("Pair", {"low": 1}, "Pair(low=1, high=9)"),
+    ("Fixed", _DAY, "Fixed(when=datetime.date(2026, 2, 28))"),
     ("list[Pair]", [{"low": 1, "high": 2}], "[Pair(low=1, high=2)]"),
     ("dict[str, Point]", {"a": {"x": 1}}, "{'a': Point(x=1.0, y=0.0, tags=[], size=1.0)}"),
     ("Item", {**_ITEM, "other": 1}, _FULL),

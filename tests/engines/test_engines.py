@@ -68,7 +68,13 @@ def make_source(code: str | list[str], files: dict[str, bytes] | None = None) ->
     if isinstance(code, str):
         return sources.read("report.py", {"report.py": code.encode(), **(files or {})})
     cells = [
-        {"cell_type": "code", "id": str(place), "source": text, "metadata": {}, "outputs": []}
+        {
+            "cell_type": "code",
+            "id": str(place),
+            "source": text,
+            "metadata": {"tags": ["parameters"]} if text.startswith("# parameters\n") else {},
+            "outputs": [],
+        }
         for place, text in enumerate(code)
     ]
     body = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
@@ -179,6 +185,23 @@ async def test_a_file_has_a_path_in_the_runs_folder(engine: Engine) -> None:
         ("result", '["../a.csv",3,"text/csv","a.csv","more",null]', None),
         ("end", "succeeded", ""),
     ]
+
+
+CELLS = [
+    "import djsci",
+    "# parameters\ndata: djsci.File\ndays = 3  # type: int  How many.",
+    "[data.name, data.path.read_text(), days]",
+]
+
+
+async def test_a_parameters_cell_takes_a_file(engine: Engine) -> None:
+    sent = UploadedFile(name="a.csv", content=b"a,b")
+    request = from_parameters({"data": reference(sent), "days": 5})
+    request = replace(request, FILES=FileValues({"data": [sent]}))
+    running = engine.execute(make_source(CELLS), request, limits=LIMITS, stop=Stop())
+    async with asyncio.timeout(WAIT), aclosing(running) as events_:
+        heard = said([event async for event in events_])
+    assert heard[-2:] == [("result", '["a.csv","a,b",5]', None), ("end", "succeeded", "")]
 
 
 CROWD = """
