@@ -41,6 +41,11 @@ class File:
         file.content_type = uploaded.content_type or UNKNOWN_TYPE
         return file
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        """As a field of a pydantic model: an instance, in pydantic's own words."""
+        return {"type": "is-instance", "cls": cls}
+
     @property
     def path(self) -> Path:
         """Where it is; an uploaded file is written when this is first asked."""

@@ -1,14 +1,17 @@
 """Files among a call's parameters."""
 
 import base64
+from datetime import date
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from djsci.core.attachments import attach, detach
 from djsci.core.errors import BadParameters
 from djsci.core.requests import build
 from djsci.core.schema import validate
+from djsci.guest.call import convert
 from djsci.guest.files import File, given, plain_name, reference
 from djsci.guest.requests import UploadedFile
 from tests.core.test_models import schema_of
@@ -122,3 +125,16 @@ def test_a_file_is_its_path(tmp_path: Any) -> None:
 )  # fmt: skip
 def test_names_lead_nowhere_else(name: str, plain: str) -> None:
     assert plain_name(name) == plain
+
+
+def test_a_pydantic_model_may_hold_a_file() -> None:
+    class Report(BaseModel):
+        when: date
+        data: File
+
+    def handler(request: Any, report: Report) -> None: ...
+
+    value = {"when": "2026-02-28", "data": reference(CSV)}
+    request = build(files=[("report.data", CSV)], parameters={"report": value})
+    made = convert(handler, given(request, None))["report"]
+    assert (made.when, made.data.read()) == (date(2026, 2, 28), b"a,b")
