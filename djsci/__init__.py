@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .guest.api import artifact, cancelled, log, params, progress, request, result
+    from .guest.files import File
     from .guest.responses import Response
 
     run: dict[str, Any]
 
 __version__ = "0.1.0"
-__all__ = ["Response", "artifact", "cancelled", "log", "params", "progress", "request", "result"]
-__all__ += ["run"]
+__all__ = ["File", "Response", "artifact", "cancelled", "log", "params", "progress", "request"]
+__all__ += ["result", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,7 +24,7 @@ MOST_LARGE = 16  # bodies over SMALL that come in at once
 LINGER_SECONDS = 1.0  # so long a refused client may go on sending: a reset would eat the answer
 _LARGE = re.compile(r"(?:^|/)djsci/(?:call/|sync_py/|sync_ipynb/|privatefile/)")
 _UPLOAD = re.compile(
-    r"(?:^|/)djsci/(?:api/v1/files(?:/[^/]*)?|console/files/(?:new|[^/]*/versions))/?\Z"
+    r"(?:^|/)djsci/(?:api/v1/files(?:/[^/]*)?|console/files/(?:new|[^/]*/(?:versions|run)))/?\Z"
 )
 _OURS = re.compile(r"(?:^|/)djsci/")
 _HEADERS = (

@@ -4,6 +4,7 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from . import constraints, models
 from .names import Names
 from .syntax import Unparsable, parse_expression
 
@@ -28,6 +29,7 @@ _SCALARS: dict[str, Schema] = {
     "datetime.timedelta": _DURATION,
     "decimal.Decimal": {"anyOf": [{"type": "string", "format": "decimal"}, {"type": "number"}]},
     "uuid.UUID": {"type": "string", "format": "uuid"},
+    "djsci.File": {"type": "string", "format": "binary"},
     "pathlib.Path": {"type": "string", "format": "path"},
     "pathlib.PurePath": {"type": "string", "format": "path"},
 }
@@ -45,13 +47,15 @@ _DICTS = frozenset(
     | {f"{module}.{name}" for module in _TYPING for name in ("Dict", "Mapping", "MutableMapping")}
 )
 _WRAPPERS = frozenset(
-    f"{module}.{name}" for module in _TYPING for name in ("Final", "Required", "NotRequired")
-)
+    f"{module}.{name}"
+    for module in _TYPING
+    for name in ("Final", "Required", "NotRequired", "ReadOnly")
+) | {"dataclasses.InitVar"}
 
 
 def schema_of(node: ast.expr | None, names: Names, level: int = 0) -> Schema:
     """The schema of what fits the annotation; `{}` (anything) where it is not known."""
-    if node is None or level > _NESTING:
+    if node is None or level > _NESTING or not names.spend(40):
         return {}
     match node:
         case ast.Constant(value=None):
@@ -63,6 +67,9 @@ def schema_of(node: ast.expr | None, names: Names, level: int = 0) -> Schema:
         case ast.Subscript(value=value, slice=inner):
             parts = inner.elts if isinstance(inner, ast.Tuple) else [inner]
             return _of_generic(names.dotted(value), parts, names, level)
+        case ast.Call(func=function):
+            dotted = names.dotted(function)
+            return constraints.of_call(dotted, node, names, _inner(names, level))
         case ast.Name(id=name) if name not in names.imports:
             return _of_name(name, node, names, level)
     return _plain(names.dotted(node))
@@ -77,8 +84,13 @@ def _of_text(text: str, names: Names, level: int) -> Schema:
 
 def _of_name(name: str, node: ast.expr, names: Names, level: int) -> Schema:
     if name in names.classes:
+        if names.is_unsure(name):
+            return {}
         values = names.enum_values(name)
-        return _enum(list(values.values())) if values else {}
+        if values is None:
+            return models.of_class(name, names, _inner(names, level))
+        is_told = values and names.spend(sum(len(str(value)) + 5 for value in values.values()))
+        return _enum(list(values.values())) if is_told else {}
     if name in names.aliases:
         return schema_of(_alias(names.aliases[name], names), names, level + 1)
     return _plain(names.dotted(node))
@@ -95,17 +107,20 @@ def _alias(value: ast.expr, names: Names) -> ast.expr:
 
 
 def _plain(dotted: str) -> Schema:
-    if dotted in _SCALARS:
-        return dict(_SCALARS[dotted])
+    for known in (_SCALARS, constraints.TYPES):
+        if dotted in known:
+            return dict(known[dotted])
     if dotted in _LISTS or dotted in _TUPLES:
         return {"type": "array"}
     return {"type": "object"} if dotted in _DICTS else {}
 
 
-def _of_generic(dotted: str, parts: Sequence[ast.expr], names: Names, level: int) -> Schema:
-    def inner(part: ast.expr) -> Schema:
-        return schema_of(part, names, level + 1)
+def _inner(names: Names, level: int) -> Callable[[ast.expr | None], Schema]:
+    return lambda part: schema_of(part, names, level + 1)
 
+
+def _of_generic(dotted: str, parts: Sequence[ast.expr], names: Names, level: int) -> Schema:
+    inner = _inner(names, level)
     if dotted in _LISTS:
         return _with({"type": "array"}, "items", inner(parts[0]))
     if dotted in _TUPLES:
@@ -119,9 +134,7 @@ def _of_generic(dotted: str, parts: Sequence[ast.expr], names: Names, level: int
     if module not in _TYPING:
         return {}
     if name == "Annotated":
-        texts = [part.value for part in parts[1:] if isinstance(part, ast.Constant)]
-        text = next((text for text in texts if isinstance(text, str)), None)
-        return inner(parts[0]) | ({"description": text} if text else {})
+        return constraints.apply(inner(parts[0]), constraints.merged(parts[1:], names), names)
     if name == "Optional":
         return _union([parts[0], ast.Constant(value=None)], names, level)
     if name == "Union":
@@ -129,7 +142,7 @@ def _of_generic(dotted: str, parts: Sequence[ast.expr], names: Names, level: int
     return _literal(parts, names) if name == "Literal" else {}
 
 
-def _tuple(parts: Sequence[ast.expr], inner: Callable[[ast.expr], Schema]) -> Schema:
+def _tuple(parts: Sequence[ast.expr], inner: Callable[[ast.expr | None], Schema]) -> Schema:
     match parts:
         case [part, ast.Constant(value=value)] if value is ...:
             return _with({"type": "array"}, "items", inner(part))

@@ -7,6 +7,8 @@ import uuid
 
 from jsonschema import FormatChecker
 
+from . import attachments
+
 NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _TIME = re.compile(r"[0-9]{2}:[0-9]{2}(:[0-9]{2}([.,][0-9]{1,6})?)?(Z|[+-][0-9]{2}:?[0-9]{2})?")
@@ -23,6 +25,7 @@ PHRASES = {
     "decimal": "a number",
     "uuid": "a UUID like 12345678-1234-5678-1234-567812345678",
     "path": "a path",
+    "binary": "a file: an upload, base64 or a data: URL",
 }
 
 
@@ -71,6 +74,12 @@ def _is_uuid(value: object) -> bool:
     return not isinstance(value, str) or str(uuid.UUID(value)) == value.lower()
 
 
+def _is_file(value: object) -> bool:
+    if isinstance(value, str):
+        attachments.read(value)
+    return True
+
+
 checker = FormatChecker(formats=())
 for _name, _check in (
     ("date", _is_date),
@@ -79,5 +88,6 @@ for _name, _check in (
     ("duration", _is_duration),
     ("decimal", _is_decimal),
     ("uuid", _is_uuid),
+    ("binary", _is_file),
 ):
     checker.checks(_name, raises=(ValueError, OverflowError, decimal.DecimalException))(_check)

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,18 +19,50 @@ _STARRED = {  # what `from module import *` may bring into an annotation
 }
 
 
+BUDGET = 1 << 18  # characters, more or less, that the schema of one source may have
+
+
 class Names:
-    """What the names at the top of a source stand for."""
+    """What the names at the top of a source stand for, and how much may be said of them."""
 
     def __init__(self, trees: Iterable[ast.Module]) -> None:
+        self.left = BUDGET
+        self.opened: list[str] = []  # the classes whose fields are being read
+        self._enums: dict[str, dict[str, Any] | None] = {}
+        self._bound: Counter[str] = Counter()
+        self._maybe: set[str] = set()  # bound inside `if`, `try` …
         self.imports: dict[str, str] = {}
         self.stars: list[str] = []
         self.classes: dict[str, ast.ClassDef] = {}
         self.aliases: dict[str, ast.expr] = {}
         self.others: set[str] = set()
         for tree in trees:
+            straight = set(map(id, tree.body))
             for statement in top_level(tree):
                 self._learn(statement)
+                self._count(statement, is_sure=id(statement) in straight)
+
+    def _count(self, statement: ast.stmt, *, is_sure: bool) -> None:
+        match statement:
+            case ast.ClassDef(name=name) | ast.FunctionDef(name=name):
+                names = [name]
+            case ast.Assign(targets=targets):
+                names = [target.id for target in targets if isinstance(target, ast.Name)]
+                is_sure = False  # `Model = changed(Model)` is another thing
+            case _:
+                return
+        self._bound.update(names)
+        if not is_sure:
+            self._maybe.update(names)
+
+    def is_unsure(self, name: str) -> bool:
+        """Whether it takes executing to know which of several definitions `name` stands for."""
+        return name in self._maybe and self._bound[name] > 1
+
+    def spend(self, characters: int) -> bool:
+        """Whether that much more may be said: a short source can describe an endless schema."""
+        self.left -= characters
+        return self.left >= 0
 
     def _learn(self, statement: ast.stmt) -> None:
         match statement:
@@ -73,6 +106,11 @@ class Names:
 
     def enum_values(self, name: str) -> dict[str, Any] | None:
         """The values by member of an Enum class of the source, if all are plain."""
+        if name not in self._enums:
+            self._enums[name] = self._read_enum(name)
+        return self._enums[name]
+
+    def _read_enum(self, name: str) -> dict[str, Any] | None:
         node = self.classes.get(name)
         bases = [self.dotted(base) for base in node.bases] if node else []
         if node is None or not _ENUMS.intersection(bases):

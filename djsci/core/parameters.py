@@ -13,22 +13,15 @@ from jsonschema.validators import extend
 
 from . import jsontext
 from .errors import BadParameters, BadRequest
-from .formats import NUMBER, PHRASES, checker
+from .formats import NUMBER, checker
+from .patterns import matches
+from .refusals import messages
 
 _ERRORS = 50
 _WORDS = {"true": True, "on": True, "yes": True, "1": True}
 _WORDS |= {"false": False, "off": False, "no": False, "0": False}
 _LAST = {"string": 1, "null": 2}  # in a union, what any text fits is tried last
 _INTEGER = re.compile(r"[+-]?[0-9]{1,4300}")
-_KINDS = {
-    "string": "text",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-    "null": "null",
-    "array": "a list",
-    "object": "an object",
-}
 
 
 def _is_number(_: object, value: object) -> bool:
@@ -37,8 +30,14 @@ def _is_number(_: object, value: object) -> bool:
     return math.isfinite(value) if isinstance(value, float) else value.bit_length() <= 1023
 
 
+def _pattern(_: object, pattern: str, value: object, __: object) -> Iterator[ValidationError]:
+    if isinstance(value, str) and not matches(pattern, value):
+        yield ValidationError(f"{value!r:.60} does not match")
+
+
 _Validator: Any = extend(
     Draft202012Validator,
+    validators={"pattern": _pattern},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("number", _is_number),
 )
 
@@ -71,7 +70,7 @@ def validate(
         found = _validator(json.dumps(schema)).iter_errors(given)
         errors = [
             {"field": field, "message": message}
-            for field, message in dict(itertools.islice(_messages(found), _ERRORS)).items()
+            for field, message in dict(itertools.islice(messages(found), _ERRORS)).items()
         ]
     if errors:
         detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:5])
@@ -103,6 +102,16 @@ def _read(schema: Mapping[str, Any], texts: Sequence[str]) -> Any:
     for branch in branches:
         for value in _readings(branch, texts):
             if _validator(json.dumps(branch)).is_valid(value):
+                return value
+    return _nearest(branches, texts)
+
+
+def _nearest(branches: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> Any:
+    """What text means that fits nothing: a number out of bounds is told as a number."""
+    for branch in branches:
+        kind = branch.get("type")
+        for value in _readings(branch, texts) if kind and "enum" not in branch else ():
+            if kind != "string" and _validator(json.dumps({"type": kind})).is_valid(value):
                 return value
     return texts[-1]
 
@@ -157,53 +166,3 @@ def _numbers(text: str) -> Iterator[Any]:
         yield int(text)
     elif NUMBER.fullmatch(text):
         yield float(text)
-
-
-def _messages(found: Iterator[ValidationError]) -> Iterator[tuple[str, str]]:
-    for error in found:
-        path = _path(error.absolute_path)
-        given: Any = error.instance
-        if error.validator == "required" and not path:
-            wanted = [name for name in error.validator_value if name not in given]
-            name = next(name for name in wanted if error.message.startswith(repr(name)))
-            yield name, "is missing"
-        elif error.validator == "additionalProperties" and not path:
-            known = error.schema.get("properties", {})
-            takes = f"; known: {', '.join(known)}" if known else "; none are known"
-            for name in given:
-                if name not in known:
-                    field = jsontext.printable(str(name))
-                    yield field, f"is not a parameter{takes}"
-        elif "propertyNames" in error.absolute_schema_path:
-            yield path, f"has a key that does not fit: {given!r:.60}"
-        else:
-            yield path, f"must be {_wanted(error.schema)}, not {_given(given)}"
-
-
-def _path(parts: Sequence[Any]) -> str:
-    path = ""
-    for part in parts:
-        path = f"{path}[{part}]" if isinstance(part, int) else jsontext.join(path, part)
-    return jsontext.printable(path)
-
-
-def _wanted(schema: Any) -> str:
-    if not isinstance(schema, Mapping):
-        return "left out"
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(map(_wanted, schema["anyOf"])))
-    if "enum" in schema:
-        values = [json.dumps(value, ensure_ascii=False) for value in schema["enum"]]
-        return f"one of {', '.join(values)}" if len(values) > 1 else values[0]
-    if schema.get("format") in PHRASES:
-        return PHRASES[schema["format"]]
-    if "maxItems" in schema:
-        return f"a list of {schema['maxItems']}"
-    return _KINDS.get(str(schema.get("type")), "something else")
-
-
-def _given(value: Any) -> str:
-    if isinstance(value, list | dict):
-        return f"a list of {len(value)}" if isinstance(value, list) else "an object"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -96,6 +96,16 @@ def from_parameters(
     )
 
 
+def with_files(files: FileValues, more: Iterable[tuple[str, UploadedFile]]) -> FileValues:
+    """The files and those of `more` that are not among them."""
+    lists = dict(files.lists())
+    here = {id(file) for each in lists.values() for file in each}
+    for name, file in more:
+        if id(file) not in here:
+            lists[name] = [*lists.get(name, []), file]
+    return FileValues(lists)
+
+
 def public_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The headers without credentials."""
     return {

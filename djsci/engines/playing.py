@@ -128,6 +128,7 @@ class Play:
                 send=self.send,
                 request=self.request,
                 is_cancelled=self.is_cancelled.is_set,
+                folder=folder,
                 on_result=None if self.source.has_handler else self._keep,
                 on_artifact=self._artifacts.add,
             )
@@ -187,12 +188,12 @@ class Play:
         wants = not source.has_handler
         tagged = [cell.index for cell in source.cells if "parameters" in cell.tags]
         if wants and not tagged:
-            namespace.update(self.request.parameters)
+            namespace.update(api.arguments(self.request))
         for cell in source.cells:
             if cell.text.strip() and "skip-execution" not in cell.tags:
                 self._cell(cell, namespace)
             if wants and tagged[:1] == [cell.index]:
-                namespace.update(self.request.parameters)
+                namespace.update(api.arguments(self.request))
         return namespace
 
     def _cell(self, cell: SourceCell, namespace: dict[str, Any]) -> None:

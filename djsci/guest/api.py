@@ -6,15 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
+from . import files
 from .artifacts import keep_here
+from .files import File
 from .requests import HandlerRequest
 from .responses import Response
 from .results import ResultRefused, encode
 
-__all__ = ["Response", "artifact", "cancelled", "log", "params", "progress", "request", "result"]
-__all__ += ["run"]
+__all__ = ["File", "Response", "artifact", "cancelled", "log", "params", "progress", "request"]
+__all__ += ["result", "run"]
 
 LEVELS = ("debug", "info", "warning", "error")
 FIELDS = 64 << 10  # bytes of a log entry's fields
@@ -31,6 +34,7 @@ class Channel:
     run: Mapping[str, Any] = field(default_factory=dict)
     is_cancelled: Callable[[], bool] = lambda: False
     on_result: Callable[[Any], None] | None = None  # raises ResultRefused
+    folder: Path | None = None  # where an uploaded file gets its path
     on_artifact: Callable[[Any, str | None], None] = lambda what, name: None
 
 
@@ -61,6 +65,12 @@ def params() -> dict[str, Any]:
     """The run's parameters: JSON values, validated."""
     channel = _channel()
     return dict(channel.request.parameters) if channel else {}
+
+
+def arguments(request: HandlerRequest) -> dict[str, Any]:
+    """What a handler or a notebook is given: the parameters, with the files they refer to."""
+    channel = _channel()
+    return files.given(request, channel.folder if channel else None)
 
 
 def request() -> HandlerRequest:

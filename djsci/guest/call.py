@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Gene
 from contextlib import aclosing, closing
 from typing import Any
 
+from . import api
 from .convert import Unfit, convert_value
 from .failures import describe
 from .figures import answered
@@ -103,7 +104,7 @@ def bind(handler: Callable[..., Any], request: HandlerRequest) -> tuple[list[Any
         parameters = list(inspect.signature(handler).parameters.values())
     except (TypeError, ValueError):  # written in C, it does not say
         return [request], {}
-    values = convert(handler, request.parameters)
+    values = convert(handler, api.arguments(request))
     arguments: list[Any] = []
     if parameters and parameters[0].kind in (*_POSITIONAL, inspect.Parameter.VAR_POSITIONAL):
         arguments.append(request)
@@ -131,8 +132,12 @@ def convert(handler: Callable[..., Any], values: Mapping[str, Any]) -> dict[str,
     Raises `Unfit`, a ValueError that names the parameter.
     """
     annotations = _annotations(handler) if values else {}
-    converted = {}
+    given = inspect.signature(handler).parameters if annotations else {}
+    converted: dict[str, Any] = {}
     for name, value in values.items():
+        if value is None and name in given and given[name].default is None:
+            converted[name] = None
+            continue
         try:
             converted[name] = convert_value(annotations.get(name, Any), value)
         except Unfit as error:

@@ -2,6 +2,7 @@
 
 import collections.abc
 import dataclasses
+import json
 import re
 import types
 import typing
@@ -12,6 +13,8 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import Any
 from uuid import UUID
+
+from .files import File
 
 _DATE = r"\d{4}-\d\d-\d\d"
 _TIME = r"\d\d:\d\d(:\d\d([.,]\d{1,9})?)?(Z|[+-]\d\d:?\d\d)?"
@@ -50,6 +53,8 @@ def convert_value(annotation: Any, value: Any) -> Any:
     """
     annotation = _bare(annotation)
     origin = typing.get_origin(annotation)
+    if isinstance(value, File):
+        return value
     if annotation is None or annotation is types.NoneType:
         return _require(value, value is None, annotation)
     if origin is typing.Literal:
@@ -74,10 +79,13 @@ def _bare(annotation: Any) -> Any:
             typing.Annotated,
             typing.Required,
             typing.NotRequired,
+            typing.Final,
         ):
             annotation = typing.get_args(annotation)[0]
         elif isinstance(annotation, typing.NewType):
             annotation = annotation.__supertype__
+        elif isinstance(annotation, dataclasses.InitVar):
+            annotation = annotation.type
         elif type(annotation).__name__ == "TypeAliasType":
             annotation = annotation.__value__
         else:
@@ -142,10 +150,12 @@ def _object(kind: type, value: Any) -> Any:
             return _member(kind, kind, value)
         if kind in _SCALARS:
             return _SCALARS[kind](kind, value)
-        if typing.is_typeddict(kind) and isinstance(value, dict):
-            return _fields(kind, value)
-        if dataclasses.is_dataclass(kind) and isinstance(value, dict):
-            return kind(**_fields(kind, value))
+        if typing.is_typeddict(kind):
+            return _fields(kind, _require(value, isinstance(value, dict), kind))
+        if dataclasses.is_dataclass(kind) or _is_named_tuple(kind):
+            return kind(**_fields(kind, _require(value, isinstance(value, dict), kind)))
+        if callable(getattr(kind, "model_validate_json", None)):
+            return _validated(kind, value)
         if callable(validate := getattr(kind, "model_validate", None)):
             return validate(value)
     except (ArithmeticError, ValueError, TypeError) as error:
@@ -153,12 +163,39 @@ def _object(kind: type, value: Any) -> Any:
     return value
 
 
+def _validated(kind: Any, value: Any) -> Any:
+    """A pydantic model. As JSON its strict fields take text for a date."""
+    try:
+        text = json.dumps(value)
+    except TypeError:  # it holds a File
+        return kind.model_validate(value)
+    return kind.model_validate_json(text)
+
+
+def _is_named_tuple(kind: type) -> bool:
+    return issubclass(kind, tuple) and hasattr(kind, "_field_defaults")
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    if dataclasses.is_dataclass(kind):
+        return {field.name: field.default for field in dataclasses.fields(kind)}
+    return dict(getattr(kind, "_field_defaults", {}))
+
+
 def _fields(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
     try:
         hints = typing.get_type_hints(kind, include_extras=True)
     except Exception:
         hints = {}  # a name that is not there at run time: those values stay as they are
-    return {name: convert_value(hints.get(name, Any), value) for name, value in values.items()}
+    unset = _defaults(kind)
+    converted = {}
+    for name, value in values.items():
+        try:
+            is_unset = value is None and unset.get(name, ...) is None
+            converted[name] = None if is_unset else convert_value(hints.get(name, Any), value)
+        except Unfit as error:
+            raise Unfit(f"{name}: {error}") from error.__cause__
+    return converted
 
 
 def _number(kind: type, value: Any) -> Any:

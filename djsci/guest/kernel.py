@@ -128,6 +128,7 @@ def begin() -> None:
         api.Channel(
             send=run.send,
             request=run.request,
+            folder=run.folder,
             on_result=None if run.head["has_handler"] else run.give,
             on_artifact=run.artifacts.add,
         )
@@ -171,7 +172,7 @@ def _end_copy() -> None:
 def parameters() -> None:
     """Set the run's parameters in the notebook, as papermill does."""
     run = _runs[-1]
-    run.shell.user_ns.update(run.request.parameters)
+    run.shell.user_ns.update(api.arguments(run.request))
 
 
 async def finish() -> None:

@@ -38,9 +38,10 @@ class Run:
         self.shell = shell
         self.head = head
         self.request = HandlerRequest.from_dict(head["request"])
+        self.folder = Path(work or folder)  # its own, where it may write
         self.entry = folder / head["name"]
         self.artifacts = Artifacts(
-            work or str(folder),
+            str(self.folder),
             send=channel.send,
             send_bytes=channel.send_bytes,
             limit=head["artifact_limit"],
@@ -85,6 +86,7 @@ class Run:
                 send=self.channel.send,
                 request=self.request,
                 is_cancelled=self.channel.is_stopped,
+                folder=self.folder,
                 on_result=None if self.head["has_handler"] else self._give,
                 on_artifact=self.artifacts.add,
             )
@@ -141,13 +143,13 @@ class Run:
         wants = not self.head["has_handler"]
         tagged = [cell["index"] for cell in cells if "parameters" in cell["tags"]][:1]
         if wants and not tagged:
-            namespace.update(self.request.parameters)
+            namespace.update(api.arguments(self.request))
         for cell in cells:
             is_run = cell["text"].strip() and "skip-execution" not in cell["tags"]
             if is_run and not self._cell(cell):
                 return False
             if wants and tagged == [cell["index"]]:
-                namespace.update(self.request.parameters)
+                namespace.update(api.arguments(self.request))
         return True
 
     def _cell(self, cell: dict[str, Any]) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -14,12 +14,11 @@ from djsci import blobs, conf, uploads, versions
 from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
-from djsci.core import requests, schema
+from djsci.core import attachments, requests, schema
 from djsci.core.errors import Conflict, Draining, LimitReached, NotFound
 from djsci.core.events import Status, dumps
-from djsci.core.sources import Source
 from djsci.engines import registry
-from djsci.guest.requests import HandlerRequest, User
+from djsci.guest.requests import HandlerRequest, UploadedFile, User
 from djsci.models import PrivateFile, Run, Version
 
 from . import dispatch, executor, log
@@ -67,13 +66,15 @@ async def start(
     parameters: Mapping[str, Any] | None = None,
     text_parameters: Mapping[str, list[str]] | None = None,
     request: HandlerRequest | None = None,
+    files: Sequence[tuple[str, UploadedFile]] = (),
     key: str | None = None,
 ) -> Started:
     """Admit a call of a file's present version.
 
     With `request` (classic URLs, `call/`) parameters are `text_parameters`, then the JSON object
     `parameters`; unknown ones are ignored. Without, `parameters` alone make a POST whose JSON body
-    they are, and unknown ones are refused. Raises `NotFound`, `Forbidden`, `BadParameters`,
+    they are, and unknown ones are refused; `files` go with them by the path of their parameter.
+    Raises `NotFound`, `Forbidden`, `BadParameters`,
     `SourceInvalid`, `NoHandler`, `LimitReached`, `Conflict`, `Draining`, `IsolationUnavailable`.
     """
     running = executor.current()
@@ -82,7 +83,9 @@ async def start(
     file, version = await in_database(_look_up, file_id, caller)
     asked = Asked(file=file, version=version, caller=caller, trigger=trigger, key=key or None)
     path = f"/djsci/call/{file_id}/"
-    call = await in_files(_prepare, asked, parameters or {}, text_parameters, request, path=path)
+    call = await in_files(
+        _prepare, asked, parameters or {}, text_parameters, request, path=path, files=files
+    )
     started = await in_database(_admit, call)
     if started.is_new:
         dispatch.ring()
@@ -102,14 +105,22 @@ def _prepare(
     request: HandlerRequest | None,
     *,
     path: str,
+    files: Sequence[tuple[str, UploadedFile]],
 ) -> Call:
     """The call, in one thread: its parameters checked, its engine chosen, its request stored."""
     source = versions.source(asked.version)
     user = _user(asked.caller)
-    checked = _check(source, parameters, text, is_strict=request is None)
+    is_strict = request is None
+    sent = request or requests.build(files=files)
+    values = {**schema.from_text(source.parameters, text or {}), **parameters}
+    values = attachments.attach(source.parameters, values, sent)
+    checked = schema.validate(source.parameters, values, is_text=False, is_strict=is_strict)
+    checked, more = attachments.detach(source.parameters, checked)
     if request is None:
         request = requests.from_parameters(checked, user=user, path=path)
-    request = replace(request, parameters=checked, user=user)
+    request = replace(
+        request, parameters=checked, user=user, FILES=requests.with_files(sent.FILES, more)
+    )
     choice = registry.choose(asked.file, asked.version, source)
     return Call(
         **vars(asked),
@@ -119,17 +130,6 @@ def _prepare(
         request=_stored(dumps(request.to_dict())),
         digest=_digest(request, checked) if asked.key else "",
     )
-
-
-def _check(
-    source: Source,
-    parameters: Mapping[str, Any],
-    text: Mapping[str, list[str]] | None,
-    *,
-    is_strict: bool,
-) -> dict[str, Any]:
-    values = {**schema.from_text(source.parameters, text or {}), **parameters}
-    return schema.validate(source.parameters, values, is_text=False, is_strict=is_strict)
 
 
 def _user(caller: Caller) -> User:

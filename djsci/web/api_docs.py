@@ -16,7 +16,7 @@ from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import PrivateFile
 
-from . import api_schemas, documents, page
+from . import api_schemas, documents, fields, page, typed
 
 MOST_FILES = 500
 
@@ -74,7 +74,7 @@ def _operation(file: PrivateFile) -> dict[str, Any]:
         "tags": ["call"],
         "requestBody": {
             "required": bool(schema.get("required")),
-            "content": {"application/json": {"schema": schema}},
+            "content": {kind: {"schema": schema} for kind in _kinds(schema)},
         },
         "responses": {
             "200": {
@@ -85,6 +85,12 @@ def _operation(file: PrivateFile) -> dict[str, Any]:
             "default": api_schemas.PROBLEM,
         },
     }
+
+
+def _kinds(schema: dict[str, Any]) -> list[str]:
+    """How a body may come: as a form too, where a parameter is a file."""
+    has_files = typed.file_fields(fields.of_schema(schema))
+    return ["application/json", *(["multipart/form-data"] if has_files else [])]
 
 
 def _rooted(schema: dict[str, Any]) -> dict[str, Any]:

@@ -7,28 +7,27 @@ from typing import Any
 
 from django.http import QueryDict
 
+from .kinds import Schema, is_nullable, kind_of, type_of
+from .kinds import branches_of as branches_of
+
 WHOLE = "parameters"  # the one field where nothing is known of the parameters
-DEEPEST = 4  # fieldsets in fieldsets; below is JSON
 _PREFIX = "p-"
-_INPUTS = {"date": "date", "date-time": "text", "time": "text", "duration": "text"}
 _HINTS = {
     "date-time": "2030-06-01T13:45:00Z",
     "time": "13:45:00",
     "duration": "seconds, or PT1M30S",
     "uuid": "a UUID",
 }
-_SCALARS = ("string", "integer", "number")
+FILES = ("file", "files")
 _ABSENT = object()
-
-Schema = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
     """One field. `kind` is an input's type, or checkbox, select, choices, lines, json, any, group.
 
-    `choices` are checkboxes, `lines` a list, one item a line; `any` is JSON, else plain text;
-    a `group` has `fields`.
+    `choices` are checkboxes, `lines` a list, one item a line, `files` a list of files; `any` is
+    JSON, else plain text; a `group` has `fields`.
     """
 
     path: tuple[str, ...]
@@ -142,6 +141,8 @@ def _field(
 
 
 def _filled(field: Field, value: Any, typed: QueryDict | None) -> Field:
+    if field.kind in FILES:
+        return field  # no page can fill in a file that its reader has to choose
     if typed is not None:
         text = typed.get(field.key, "")
         chosen = tuple(typed.getlist(field.key)) if field.kind == "choices" else ()
@@ -151,56 +152,19 @@ def _filled(field: Field, value: Any, typed: QueryDict | None) -> Field:
     return replace(field, value=text, chosen=chosen, is_checked=value is True)
 
 
-def branches_of(wanted: Schema) -> list[Schema]:
-    """What a value may be, null aside."""
-    return [each for each in wanted.get("anyOf", [wanted]) if each.get("type") != "null"]
-
-
-def is_nullable(wanted: Schema) -> bool:
-    """Whether null fits."""
-    return any(each.get("type") == "null" for each in wanted.get("anyOf", [wanted]))
-
-
-def kind_of(wanted: Schema, *, depth: int = 1) -> str:
-    """How a parameter is typed in."""
-    branches = branches_of(wanted)
-    first = branches[0] if branches else {}
-    kinds = {_type(each) for each in branches}
-    if len(branches) == 1:
-        if first.get("enum"):
-            return "select"
-        if first.get("format") in _INPUTS:
-            return _INPUTS[first["format"]]
-        if kinds == {"object"} and first.get("properties") and depth < DEEPEST:
-            return "group"
-        items = first.get("items") or {}
-        if kinds == {"array"} and items.get("enum") and not first.get("prefixItems"):
-            return "choices"
-    if kinds == {"boolean"}:
-        return "select" if is_nullable(wanted) else "checkbox"
-    if kinds <= {"integer", "number"}:
-        return "number"
-    if kinds == {"array"} and _type(first.get("items") or {}) in _SCALARS:
-        return "lines"
-    if "array" in kinds or "object" in kinds:
-        return "json"
-    return "any" if "" in kinds else "text"
-
-
-def _type(branch: Schema) -> str:
-    """The type, or that of the default where nothing else is known."""
-    if "type" in branch or set(branch) - {"description"} != {"default"}:
-        return str(branch.get("type", "any" if branch.get("enum") else ""))
-    kinds = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    return {**kinds, list: "array", dict: "object"}.get(type(branch["default"]), "")
-
-
 def _hint(branches: list[Schema], kind: str) -> str:
-    fixed = {"lines": "one a line", "json": "JSON", "any": "JSON, else text", "choices": ""}
+    fixed = {
+        "file": "a file",
+        "files": "files",
+        "lines": "one a line",
+        "json": "JSON",
+        "any": "JSON, else text",
+        "choices": "",
+    }
     if kind in fixed:
         return fixed[kind]
     words = [
-        _HINTS.get(str(each.get("format"))) or str(each.get("format") or _type(each) or "any")
+        _HINTS.get(str(each.get("format"))) or str(each.get("format") or type_of(each) or "any")
         for each in branches
     ]
     return "" if kind in ("select", "group") else " or ".join(dict.fromkeys(words))

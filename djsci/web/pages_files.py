@@ -39,6 +39,7 @@ def file_run(request: HttpRequest, caller: Caller, name_id: str) -> HttpResponse
             caller=caller,
             trigger="form",
             parameters=typed.parameters(version.parameters, request.POST),
+            files=typed.files(version.parameters, request),
             key=request.POST.get("key") or None,
         )
     except BadParameters as error:
@@ -76,6 +77,7 @@ def _file_page(
         "version": version,
         "problem": refused or problem,
         "fields": shown,
+        "has_files": bool(typed.file_fields(shown)),
         "other_errors": [each for each in errors if not _is_placed(each, shown)],
         "former": former,
         "not_taken": _not_taken(former, schema) if former else [],

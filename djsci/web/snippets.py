@@ -153,6 +153,20 @@ def parameters(schema: Mapping[str, Any]) -> dict[str, Any]:
     return example
 
 
+def _number(wanted: Mapping[str, Any]) -> Any:
+    """A number within the bounds: the least one, else 1, else the most one."""
+    least = wanted.get("minimum", wanted.get("exclusiveMinimum"))
+    most = wanted.get("maximum", wanted.get("exclusiveMaximum"))
+    found = 1 if least is None else least
+    if "exclusiveMinimum" in wanted:
+        is_narrow = wanted["type"] == "number" and most is not None and most <= least + 1
+        found = (least + most) / 2 if is_narrow else least + 1
+    elif least is None and most is not None and most <= 1:
+        found = most - ("exclusiveMaximum" in wanted)
+    step = wanted.get("multipleOf")
+    return -(-found // step) * step if step else found
+
+
 def value(wanted: Mapping[str, Any]) -> Any:
     """Some value that fits a schema."""
     first = next(iter(fields.branches_of(wanted)), {})
@@ -167,16 +181,21 @@ def value(wanted: Mapping[str, Any]) -> Any:
         "duration": "PT1M30S",
         "decimal": "1.50",
         "uuid": "12345678-1234-5678-1234-567812345678",
+        "email": "ada@example.org",
+        "uri": "https://example.org/",
+        "binary": "data:text/csv;name=a.csv;base64,YSxiCjEsMgo=",
     }
     match first.get("type"):
         case "string":
-            return formats.get(str(first.get("format")), "text")
+            text = formats.get(str(first.get("format")), "text")
+            return text.ljust(min(first.get("minLength", 0), 1000), "x")[: first.get("maxLength")]
         case "integer" | "number":
-            return first.get("minimum", 1)
+            return _number(first)
         case "boolean":
             return True
         case "array":
-            return [value(each) for each in first.get("prefixItems") or [first.get("items") or {}]]
+            items = [first.get("items") or {}] * min(first.get("minItems", 1) or 1, 20)
+            return [value(each) for each in first.get("prefixItems") or items]
         case "object":
             return {
                 name: value(each)

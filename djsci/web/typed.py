@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
 
 from djsci.core import schema as parameters_schema
 from djsci.core.errors import BadParameters, BadRequest
 from djsci.core.jsontext import parse_json
+from djsci.guest.requests import UploadedFile
 
 from . import fields
 from .fields import WHOLE, Field
@@ -25,6 +26,26 @@ def parameters(schema: Mapping[str, Any], typed: QueryDict) -> dict[str, Any]:
     return _object(schema, found)
 
 
+def file_fields(found: Iterable[Field]) -> list[Field]:
+    """The fields that take files, in groups too."""
+    every = [each for field in found for each in (field, *file_fields(field.fields))]
+    return [field for field in every if field.kind in fields.FILES]
+
+
+def files(schema: Mapping[str, Any], request: HttpRequest) -> list[tuple[str, UploadedFile]]:
+    """The files that were chosen, each with the path of its parameter."""
+    return [
+        (
+            ".".join(field.path),
+            UploadedFile(
+                name=part.name or "", content_type=part.content_type or "", content=part.read()
+            ),
+        )
+        for field in file_fields(fields.of_schema(schema))
+        for part in request.FILES.getlist(field.key)
+    ]
+
+
 def _object(schema: Mapping[str, Any], found: Iterable[Field]) -> dict[str, Any]:
     texts: dict[str, list[str]] = {}
     values: dict[str, Any] = {}
@@ -34,6 +55,8 @@ def _object(schema: Mapping[str, Any], found: Iterable[Field]) -> dict[str, Any]
             inner = _object(fields.branches_of(wanted)[0], field.fields)
             if inner or field.is_required:
                 values[field.name] = inner
+        elif field.kind in fields.FILES:
+            continue  # they come beside the text
         elif field.kind == "any" and field.value.strip():
             values[field.name] = _anything(field.value)
         else:

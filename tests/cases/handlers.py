@@ -26,7 +26,43 @@ def _lines(text: str) -> str:
     return textwrap.dedent(text).lstrip("\n")
 
 
+_MODELS = """
+from dataclasses import dataclass
+from datetime import date
+from typing import NamedTuple, TypedDict
+from pydantic import BaseModel, Field
+class Row(TypedDict):
+    when: date
+@dataclass
+class Point:
+    x: float
+    row: Row
+class Pair(NamedTuple):
+    low: int
+    high: int = 9
+class Order(BaseModel):
+    due: date = Field(alias="dueDay")
+    counts: list[int] = Field(min_length=1)
+def djsci_handler(request, point: Point, pair: Pair, order: Order):
+    return [repr(point), repr(pair), repr(order)]
+"""
+_MODEL_VALUES = {
+    "point": {"x": 1, "row": {"when": "2026-02-28"}},
+    "pair": {"low": 1},
+    "order": {"dueDay": "2026-02-28", "counts": [1]},
+}
+_MODEL_RESULT = (
+    '["Point(x=1.0, row={\'when\': datetime.date(2026, 2, 28)})","Pair(low=1, high=9)",'
+    '"Order(due=datetime.date(2026, 2, 28), counts=[1])"]'
+)
+
 CASES: tuple[Case, ...] = (
+    Case(
+        "classes of the file are made from objects",
+        _MODELS.lstrip(),
+        [("result", _MODEL_RESULT, None), OK],
+        _MODEL_VALUES,
+    ),
     Case(
         "a plain handler prints and returns",
         _lines("""

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,6 +19,8 @@ from djsci.engines.fork import ForkEngine, SpawnEngine
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.thread import ThreadEngine
 from djsci.engines.warm import WarmEngine
+from djsci.guest.files import reference
+from djsci.guest.requests import FileValues, UploadedFile
 from djsci.runs import executor
 from tests.cases.handlers import CASES, Case, Said
 from tests.isolation.conftest import need
@@ -66,7 +69,13 @@ def make_source(code: str | list[str], files: dict[str, bytes] | None = None) ->
     if isinstance(code, str):
         return sources.read("report.py", {"report.py": code.encode(), **(files or {})})
     cells = [
-        {"cell_type": "code", "id": str(place), "source": text, "metadata": {}, "outputs": []}
+        {
+            "cell_type": "code",
+            "id": str(place),
+            "source": text,
+            "metadata": {"tags": ["parameters"]} if text.startswith("# parameters\n") else {},
+            "outputs": [],
+        }
         for place, text in enumerate(code)
     ]
     body = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
@@ -245,6 +254,50 @@ async def test_a_handler_hands_over_artifacts_at_once(engine: Engine) -> None:
     assert "'MODEL.bin' (only upper and lower case tell it from 'model.bin')" in logs[1]
     refused = ["ValueError"] * 5 + ["TypeError", *["ValueError"] * 2, "FileNotFoundError"]
     assert json.loads(short[-2][1]) == [*refused, "TypeError"]
+
+
+ATTACHED = """
+from pathlib import Path
+import djsci
+def djsci_handler(request, data: djsci.File, more: list[djsci.File], no: djsci.File | None = None):
+    print(data.path.parent.parent in (Path.cwd(), Path(__file__).parent), Path(data).read_text())
+    with more[0].open("r") as text:
+        return [data.name, data.size, data.content_type, data.path.name, text.read(), no]
+"""
+
+
+async def test_a_file_has_a_path_in_the_runs_folder(engine: Engine) -> None:
+    sent = [
+        UploadedFile(name="../a.csv", content_type="text/csv", content=b"a,b"),
+        UploadedFile(name="b.txt", content=b"more"),
+    ]
+    parameters = {"data": reference(sent[0]), "more": [reference(sent[1])]}
+    request = replace(from_parameters(parameters), FILES=FileValues({"data": sent}))
+    running = engine.execute(make_source(ATTACHED), request, limits=LIMITS, stop=Stop())
+    async with asyncio.timeout(WAIT), aclosing(running) as events_:
+        heard = said([event async for event in events_])
+    assert heard[-3:] == [
+        ("stdout", "True a,b\n"),
+        ("result", '["../a.csv",3,"text/csv","a.csv","more",null]', None),
+        ("end", "succeeded", ""),
+    ]
+
+
+CELLS = [
+    "import djsci",
+    "# parameters\ndata: djsci.File\ndays = 3  # type: int  How many.",
+    "[data.name, data.path.read_text(), days]",
+]
+
+
+async def test_a_parameters_cell_takes_a_file(engine: Engine) -> None:
+    sent = UploadedFile(name="a.csv", content=b"a,b")
+    request = from_parameters({"data": reference(sent), "days": 5})
+    request = replace(request, FILES=FileValues({"data": [sent]}))
+    running = engine.execute(make_source(CELLS), request, limits=LIMITS, stop=Stop())
+    async with asyncio.timeout(WAIT), aclosing(running) as events_:
+        heard = said([event async for event in events_])
+    assert heard[-2:] == [("result", '["a.csv","a,b",5]', None), ("end", "succeeded", "")]
 
 
 CROWD = """

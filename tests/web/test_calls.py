@@ -429,3 +429,66 @@ async def test_a_figure_is_answered_as_a_picture(make_file, program):
         assert answer["Content-Type"] == kind
         assert answer.content.startswith(begin)
         assert answer["Content-Security-Policy"].startswith("sandbox")
+
+
+READS = """
+import djsci
+from pydantic import BaseModel, Field
+class Line(BaseModel):
+    price: float = Field(gt=0)
+def djsci_handler(request, data: djsci.File, lines: list[Line] = [], note: str = ""):
+    '''Read it.
+
+    Args:
+        data: A table.
+    '''
+    return [data.name, data.path.read_text(), [line.price for line in lines], note]
+"""
+
+
+@pytest.fixture
+def reads(make_file: MakeFile) -> Any:
+    return make_file(READS, name="reads", engine="thread")
+
+
+async def test_a_file_comes_as_a_form_and_as_json(reads, program):
+    upload = SimpleUploadedFile("a.csv", b"a,b", content_type="text/csv")
+    answer = await program.post("/djsci/call/reads/", {"data": upload, "note": "hi"})
+    assert answer.json() == ["a.csv", "a,b", [], "hi"], answer.content
+    run = await Run.objects.alatest("created")
+    assert run.parameters["data"].keys() == {"name", "size", "content_type", "sha256"}
+    body = {"data": "data:text/csv;name=b.csv;base64,YSxi", "lines": [{"price": 2}]}
+    for path, sent in (
+        ("/djsci/call/reads/", body),
+        ("/djsci/api/v1/files/reads/runs/", {"parameters": body}),
+    ):
+        answer = await program.post(
+            path, json.dumps(sent), content_type="application/json", headers={"Prefer": "wait=20"}
+        )
+        said = answer.json()
+        assert (said["result"] if isinstance(said, dict) else said) == ["b.csv", "a,b", [2.0], ""]
+
+
+async def test_a_file_that_is_missing_or_none_starts_no_run(reads, program):
+    body = {"data": "a,b", "lines": [{"price": 1}, {"price": 0}, {}]}
+    answer = await program.post(
+        "/djsci/call/reads/", json.dumps(body), content_type="application/json"
+    )
+    problem = problem_of(answer)
+    assert problem["status"] == 422
+    assert {error["field"] for error in problem["errors"]} == {
+        "data",
+        "lines[1].price",
+        "lines[2].price",
+    }
+    answer = await program.post("/djsci/call/reads/", {"note": "x"})
+    assert problem_of(answer)["errors"] == [{"field": "data", "message": "is missing"}]
+    assert await count_runs() == 0
+
+
+async def test_a_file_is_a_form_in_openapi(reads, program):
+    whole = (await program.get("/djsci/api/v1/openapi.json")).json()
+    content = whole["paths"][f"/djsci/call/{reads.pk}/"]["post"]["requestBody"]["content"]
+    assert set(content) == {"application/json", "multipart/form-data"}
+    data = content["multipart/form-data"]["schema"]["properties"]["data"]
+    assert data == {"type": "string", "format": "binary", "description": "A table."}

@@ -466,3 +466,57 @@ def test_hostile_names_are_text_on_every_page(browser: Client, make_file: MakeFi
 
 
 TABS = ("", "source/", "versions/", "api/", "settings/", "settings/delete/")
+
+
+FILES = """
+import djsci
+from typing import TypedDict
+class Both(TypedDict):
+    note: str
+    data: djsci.File
+def djsci_handler(request, data: djsci.File, more: list[djsci.File] = [], both: Both = None):
+    return [data.name, [each.name for each in more], both and both["data"].name]
+"""
+
+
+def test_a_form_with_files_is_sent_as_one(browser: Client, make_file: MakeFile) -> None:
+    file = make_file(FILES)
+    page = text(browser.get(f"{ROOT}files/{file.pk}/"))
+    assert 'enctype="multipart/form-data"' in page
+    assert "<djsci-handler-form" not in page
+    assert re.search(r'type="file" name="p-data" required', page)
+    assert re.search(r'type="file" name="p-more" multiple', page)
+    path = f"{ROOT}files/{file.pk}/run/"
+
+    def chosen(name: str) -> SimpleUploadedFile:
+        return SimpleUploadedFile(name, name.encode())
+
+    refused = text(browser.post(path, {"key": "a"}), 422)
+    assert "is missing" in refused
+    sent = {
+        "p-data": chosen("a"),
+        "p-more": [chosen("b"), chosen("c")],
+        "p-both.note": "x",
+        "p-both.data": chosen("d"),
+    }
+    answer = browser.post(path, sent)
+    assert answer.status_code == 303, text(answer)
+    run = Run.objects.get()
+    assert [each["name"] for each in run.parameters["more"]] == ["b", "c"]
+    assert (run.parameters["data"]["name"], run.parameters["both"]["data"]["name"]) == ("a", "d")
+    again = browser.post(f"{ROOT}runs/{run.pk}/again/", {"key": "k"})
+    assert again.status_code == 303, text(again)
+    second = Run.objects.exclude(pk=run.pk).get()
+    assert second.parameters == run.parameters
+    assert 'value="a"' not in text(browser.get(f"{ROOT}files/{file.pk}/?from={run.pk}"))
+
+
+def test_snippets_fit_bounds(make_file: MakeFile) -> None:
+    code = "from typing import Annotated\nfrom pydantic import Field\nimport djsci\n"
+    code += "def djsci_handler(request, a: Annotated[int, Field(gt=3, le=4)], f: djsci.File,"
+    code += " b: Annotated[str, Field(min_length=9)], c: Annotated[float, Field(lt=0)],"
+    code += " d: Annotated[list[int], Field(min_length=2)], e: Annotated[int, Field(multiple_of=7)]"
+    code += ", g: Annotated[float, Field(gt=0, lt=1)], h: Annotated[str, Field(max_length=2)]): ..."
+    schema = make_file(code).version.parameters
+    example = snippets.parameters(schema)
+    assert validate(schema, example, is_text=False, is_strict=True) == example
