@@ -79,6 +79,7 @@ def greet(channel: Channel, folder: Path) -> dict[str, Any]:
 
 def reseed() -> None:
     """Two forks of one process would draw the same numbers; Python's own `random` sees to it."""
+    tempfile._name_sequence = None  # type: ignore[attr-defined]
     numpy = sys.modules.get("numpy.random")
     if numpy is not None:
         numpy.seed()

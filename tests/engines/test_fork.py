@@ -26,6 +26,7 @@ from djsci.engines.base import Limits, Stop
 from djsci.engines.fork import ForkEngine
 from djsci.guest.requests import HandlerRequest
 from tests.conftest import notebook
+from tests.isolation.conftest import need
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(90)]
 LIMITS = Limits(timeout=30, grace=1)
@@ -638,18 +639,21 @@ async def test_what_others_write_to_the_descriptors_is_heard(engine: ForkEngine)
     assert texts == {"stdout": "raw\nfrom c\nsub\nsystem\n", "stderr": "bad\n"}
 
 
-async def test_two_runs_draw_different_numbers_and_share_no_module() -> None:
-    engine = ForkEngine(size=0, preload=["numpy"])
+@pytest.mark.parametrize("level", ["process", "bwrap"])
+async def test_two_runs_draw_different_numbers_and_share_no_module(level: str) -> None:
+    need(level)
+    engine = ForkEngine(size=0, preload=["numpy"], isolation=level)
     code = py(
-        "import random, sys, numpy\nsys.modules['__main__'].seen = 1\n"
+        "import random, sys, tempfile, numpy\nsys.modules['__main__'].seen = 1\n"
         + HANDLER
-        + "    return [random.random(), float(numpy.random.rand()), __name__]"
+        + "    return [random.random(), float(numpy.random.rand()), __name__, tempfile.mktemp()]"
     )
     first, second = [result(await play(engine, code)) for _ in range(2)]
     await engine.close()
     assert first[2] == second[2] == "code_"
     assert first[0] != second[0]
     assert first[1] != second[1]
+    assert first[3] != second[3]
 
 
 async def test_a_worker_serves_one_run(engine: ForkEngine) -> None:
