@@ -113,9 +113,9 @@ def require_run(caller: Caller, file: PrivateFile) -> None:
     _require(may_run(caller, file), caller, file, "run")
 
 
-def require_read(caller: Caller, file: PrivateFile) -> None:
+def require_read(caller: Caller, file: PrivateFile, *, scope: str = "files:read") -> None:
     """Raise unless `may_read`."""
-    _require(may_read(caller, file), caller, file, "files:read")
+    _require(may_read(caller, file, scope=scope), caller, file, scope)
 
 
 def require_change(caller: Caller, file: PrivateFile) -> None:

@@ -19,7 +19,7 @@ async def read_notebook(request: HttpRequest, run_id: str) -> HttpResponse:
 
     def look_up() -> receipts.Gathered:
         run = reading.watched_run(caller, run_id)
-        permissions.require_read(caller, run.file)
+        permissions.require_read(caller, run.file, scope="runs:read")
         return receipts.gather(run)
 
     gathered = await in_database(look_up)
