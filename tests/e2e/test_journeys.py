@@ -180,7 +180,7 @@ def test_a_refused_value_is_told_at_its_field(open_as: Any, daphne: Place) -> No
     assert wrong.get_attribute("name") == "p-more"
     assert page.locator(".field.wrong .error").inner_text()
     page.fill("[name='p-more']", "{}")
-    page.fill("[name='p-place']", '{"city": "Genève"}')
+    page.fill("[name='p-place.city']", "Genève")
     page.get_by_role("button", name="Run", exact=True).click()
     console.wait_for_state(page, "succeeded")
     assert "Genève" in console.part(page, "Result").inner_text()
