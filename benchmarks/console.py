@@ -17,7 +17,7 @@ from playwright.async_api import Browser, Route, async_playwright
 from .environments import PLACE, ROOT
 from .rounds import Found, Reading, Way, reason, say
 
-LINES = 50_000
+LINES = 100_000
 RATE, SECONDS = 20_000, 5
 FRAME_MOST, TASK_MOST = 0.050, 0.400  # seconds
 LOG_WORK = f"log of {LINES:,} lines in a browser"
