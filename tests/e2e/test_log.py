@@ -26,11 +26,12 @@ AT_TOP = """
   const log = document.querySelector("[role=log]");
   const box = log.getBoundingClientRect();
   const at = document.caretPositionFromPoint(box.left + 120, box.top + 30);
+  if (at?.offsetNode.nodeType !== Node.TEXT_NODE) return ["", 0]; // nothing drawn there yet
   const text = at.offsetNode.textContent;
   const start = text.lastIndexOf("\\n", at.offset - 1) + 1;
   const range = document.createRange();
   range.setStart(at.offsetNode, start);
-  range.setEnd(at.offsetNode, start + 5);
+  range.setEnd(at.offsetNode, Math.min(start + 5, text.length));
   return [text.slice(start, text.indexOf("\\n", start)), range.getBoundingClientRect().top];
 }
 """
