@@ -49,7 +49,7 @@ def config(
         "self": path,
         "events": f"{path}events/",
         "outputs": f"{path}outputs/",
-        "notebook": f"{path}notebook/" if may_read else None,
+        "notebook": f"{page}notebook/" if may_read else None,
         "artifacts": f"{path}artifacts/",
         "log": f"{page}log.txt",
         "cancel": f"{page}cancel/",

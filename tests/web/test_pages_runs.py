@@ -96,7 +96,7 @@ def test_a_run_page_tells_all_that_its_script_needs_and_shows_it_without(
         "self": path,
         "events": f"{path}events/",
         "outputs": f"{path}outputs/",
-        "notebook": f"{path}notebook/",
+        "notebook": f"{here}notebook/",
         "artifacts": f"{path}artifacts/",
         "log": f"{here}log.txt",
         "cancel": f"{here}cancel/",
