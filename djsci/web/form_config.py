@@ -52,6 +52,7 @@ def config(
         "notebook": f"{page}notebook/" if may_read else None,
         "artifacts": f"{path}artifacts/",
         "log": f"{page}log.txt",
+        "compare": f"{reverse('djsci_runs_compare')}?run={RUN}",
         "cancel": f"{page}cancel/",
         "page": page,
         "edit": f"{own}?from={RUN}",

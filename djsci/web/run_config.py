@@ -32,6 +32,7 @@ def config(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
         "notebook": reverse("djsci_run_notebook", args=[run.pk]) if may_read else None,
         "artifacts": f"{path}artifacts/",
         "log": reverse("djsci_run_log", args=[run.pk]).rstrip("/"),
+        "compare": f"{reverse('djsci_runs_compare')}?run={run.pk}",
         "cancel": reverse("djsci_run_cancel", args=[run.pk]),
         "page": reverse("djsci_run", args=[run.pk]),
         **_starts(request, caller, run, may_read=may_read),
