@@ -12,6 +12,7 @@ from .web import (
     health,
     pages_api,
     pages_catalogue,
+    pages_compare,
     pages_errors,
     pages_files,
     pages_health,
@@ -80,6 +81,11 @@ djsci_urls: list[URLPattern] = [
         frames.output_frame,
         "djsci_output_frame",
     ),
+    *_both(
+        "djsci/api/v1/runs/<str:run_id>/notebook/frame",
+        frames.notebook_frame,
+        "djsci_notebook_frame",
+    ),
     *_api(),
     *_both("djsci/health/live", health.live, "djsci_live"),
     *_both("djsci/health/ready", health.ready, "djsci_ready"),
@@ -97,9 +103,13 @@ djsci_urls: list[URLPattern] = [
     *_both("djsci/console/runs", pages_history.history, "djsci_runs"),
     *_both("djsci/console/runs/news", pages_history.news, "djsci_runs_news"),
     *_both("djsci/console/runs/cancel", pages_history.cancel_many, "djsci_runs_cancel"),
+    *_both("djsci/console/runs/compare", pages_compare.compare, "djsci_runs_compare"),
     *_both("djsci/console/runs/<str:run_id>", pages_runs.run_page, "djsci_run"),
     *_both("djsci/console/runs/<str:run_id>/cancel", pages_runs.run_cancel, "djsci_run_cancel"),
     *_both("djsci/console/runs/<str:run_id>/again", pages_runs.run_again, "djsci_run_again"),
+    *_both(
+        "djsci/console/runs/<str:run_id>/notebook", pages_runs.run_notebook, "djsci_run_notebook"
+    ),
     *_both("djsci/console/runs/<str:run_id>/log.txt", pages_runs.run_log, "djsci_run_log"),
     re_path(r"^djsci/console/[\s\S]*\Z", pages_errors.unknown),
     re_path(r"^djsci/[\s\S]*\Z", surface.unknown),

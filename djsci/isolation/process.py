@@ -12,7 +12,10 @@ from .limits import Limits
 
 PR_SET_DUMPABLE = 4
 PASSED = ("LANG", "TZ")
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ONE_THREAD = {
+    **dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",  # pandas imports pyarrow where it is
+}
 
 # A session of its own is a process group of its own: signals reach the tree, not the server.
 START: Mapping[str, Any] = {"start_new_session": True}

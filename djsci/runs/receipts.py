@@ -32,12 +32,17 @@ class Gathered:
         return f"{entry}-{self.run.pk}.ipynb"
 
 
-def gather(run: Run) -> Gathered:
-    """Read the log. Raises `Conflict` before the run's end, `Pruned` once its log is gone."""
+def require(run: Run) -> None:
+    """Raise `Conflict` before the run's end, `Pruned` once its log is gone."""
     if run.state in LIVE:
         raise Conflict("The run has not ended yet.")
     if run.pruned:
         raise Pruned
+
+
+def gather(run: Run) -> Gathered:
+    """Read the log of a run that has a receipt."""
+    require(run)
     rows = LogRow.objects.filter(run=run).order_by("last").values_list("data", flat=True)
     lines = tuple(line for data in rows.iterator(chunk_size=8) for line in data.split("\n"))
     return Gathered(run=run, lines=lines, metadata=_metadata(run))
@@ -45,6 +50,12 @@ def gather(run: Run) -> Gathered:
 
 def notebook(gathered: Gathered) -> bytes:
     """The `.ipynb`. Raises `SourceInvalid` where the version's content is gone."""
+    text = json.dumps(document(gathered), ensure_ascii=False, indent=1)
+    return text.encode("utf-8", "replace")
+
+
+def document(gathered: Gathered) -> dict[str, Any]:
+    """The same as a value."""
     run = gathered.run
     source = versions.source(run.version)
     parameters = run.parameters if isinstance(run.parameters, dict) else {}
@@ -57,8 +68,7 @@ def notebook(gathered: Gathered) -> bytes:
     metadata = dict(gathered.metadata)
     if result is not None and not source.has_handler:
         metadata["result"] = json.loads(result)
-    document = receipt.document(metadata)
-    return json.dumps(document, ensure_ascii=False, indent=1).encode("utf-8", "replace")
+    return receipt.document(metadata)
 
 
 def _events(lines: tuple[str, ...]) -> Iterator[dict[str, Any]]:
@@ -70,8 +80,8 @@ def _prose(source: Source) -> list[tuple[int, str]]:
     if source.kind != "ipynb":
         return []
     text = source.files[source.name].decode("utf-8-sig", errors="replace")
-    document = notebooks.load(text, name=source.name, depth=versions.limits().depth)
-    return notebooks.markdown_cells(document, name=source.name) if document else []
+    loaded = notebooks.load(text, name=source.name, depth=versions.limits().depth)
+    return notebooks.markdown_cells(loaded, name=source.name) if loaded else []
 
 
 def _load(sha256: str) -> bytes | None:

@@ -4,11 +4,13 @@ import base64
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+
+Answer = TypeVar("Answer", bound=HttpResponseBase)
 
 # A handler chooses body and type: without these its page would be ours.
 SANDBOX = {
@@ -65,7 +67,7 @@ def chosen(request: HttpRequest, http: Mapping[str, Any], text: str) -> HttpResp
     return answer
 
 
-def sandboxed(answer: HttpResponseBase) -> HttpResponseBase:
+def sandboxed(answer: Answer) -> Answer:
     """Close the answer off: whatever it is, it has no origin and no scripts."""
     for name, value in SANDBOX.items():
         answer[name] = value

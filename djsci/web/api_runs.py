@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
 from ninja import Query, Router
 
 from djsci import calling, problems, runs, surface
@@ -15,7 +16,7 @@ from djsci.access.database import in_database
 from djsci.core.errors import BadParameters, BadRequest, Conflict
 from djsci.models import Run
 
-from . import bodies, documents, reading, run_filters, streams
+from . import answers, bodies, documents, reading, run_filters, streams, tables
 
 router = Router(tags=["runs"])
 of_files = Router(tags=["runs"])
@@ -106,7 +107,12 @@ async def read_result(request: HttpRequest, run_id: str) -> HttpResponse:
     if not run.is_final:
         members = problems.problem(Conflict("The run has not ended yet."))
         return problems.as_response({**members, "run": run.id})
-    return await calling.bare_result(run, caller=caller)
+    answer = await calling.bare_result(run, caller=caller)
+    if run.state == "succeeded":
+        table = await tables.answer(request, answer.content.decode())
+        answer = answers.sandboxed(table) if table else answer
+    patch_vary_headers(answer, ["Accept"])
+    return answer
 
 
 @router.post("{run_id}/cancel/", summary="Ask a run to stop")

@@ -51,7 +51,7 @@ async def _finished(request: HttpRequest, run: runs.RunView, caller: Caller) -> 
     if run.state != "succeeded":
         return await calling.failed(run, caller=caller)
     text = await runs.result_text(run)
-    table = tables.answer(text) if run.http is None and tables.wants_csv(request) else None
+    table = await tables.answer(request, text) if run.http is None else None
     answer = table or answers.chosen(request, run.http or {}, text)
     patch_vary_headers(answer, ["Accept"])
     return answer

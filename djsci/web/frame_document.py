@@ -5,7 +5,7 @@ import hashlib
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,7 +61,7 @@ _TAGS = re.compile(
     re.IGNORECASE,
 )
 _PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><script>{reporter}</script><title>Output {seq}</title>\
+<html lang="en"><head><meta charset="utf-8"><script>{reporter}</script><title>{title}</title>\
 <style>
 :root {{ color-scheme: light dark; }}
 html, body {{ height: auto !important; min-height: 0 !important; }}
@@ -74,7 +74,7 @@ pre, code {{ font: 12.5px/1.5 ui-monospace, monospace; }}
 pre {{ overflow: auto; }}
 img, svg {{ max-width: 100%; }}
 a {{ color: light-dark(#1d5fbf, #7db1ff); }}
-</style></head><body>{body}</body></html>
+{style}</style></head><body>{body}</body></html>
 """
 
 _markdown = mistune.create_markdown(escape=True, plugins=["table", "strikethrough", "task_lists"])
@@ -82,22 +82,28 @@ _markdown = mistune.create_markdown(escape=True, plugins=["table", "strikethroug
 
 def document(data: Mapping[str, Any], *, seq: int, level: Level) -> str | None:
     """The page that shows the best part of a MIME bundle; None where no part needs a page."""
-    body = _body(data)
+    body = markup(data)
     if body is None:
         return None
+    return page(library_for([data]) + body, title=f"Output {seq}", level=level)
+
+
+def page(body: str, *, title: str, level: Level, style: str = "") -> str:
+    """The page around what a run displayed."""
     if level == "static":
         body = inert(body)
-    return _PAGE.format(reporter=REPORTER, seq=seq, body=body)
+    return _PAGE.format(reporter=REPORTER, title=html.escape(title), style=style, body=body)
 
 
-def notice(text: str, *, seq: int) -> str:
+def notice(text: str, *, title: str) -> str:
     """The page that says why there is nothing to see."""
-    return _PAGE.format(reporter=REPORTER, seq=seq, body=f"<p>{html.escape(text)}</p>")
+    return page(f"<p>{html.escape(text)}</p>", title=title, level="static")
 
 
-def _body(data: Mapping[str, Any]) -> str | None:
-    if PLOTLY in data and (library := _plotly_library()):
-        return _plot(data[PLOTLY], library)
+def markup(data: Mapping[str, Any], *, place: str = "output") -> str | None:
+    """The best part of a MIME bundle; a script draws into the element `place`."""
+    if PLOTLY in data and _plotly_library():
+        return _plot(data[PLOTLY], place)
     kind = next((kind for kind in RANKED if kind in data), None)
     if kind is None:
         return None
@@ -106,35 +112,40 @@ def _body(data: Mapping[str, Any]) -> str | None:
         case "text/html":
             return text
         case "text/markdown":
-            return _rendered(text)
-    return _scripted(text)
+            return rendered(text)
+    return _scripted(text, place)
 
 
-def _rendered(text: str) -> str:
+def library_for(bundles: Iterable[Mapping[str, Any]]) -> str:
+    """What the scripts of these bundles need before them, once."""
+    library = _plotly_library() if any(PLOTLY in data for data in bundles) else None
+    return f"<script>{library}</script>" if library else ""
+
+
+def rendered(text: str) -> str:
     """Markdown as HTML; the HTML in it is shown as text."""
     if len(text) > MARKDOWN_LIMIT:
         return f"<pre>{html.escape(text)}</pre>"
     return str(_markdown(text))
 
 
-def _scripted(text: str) -> str:
+def _scripted(text: str, place: str) -> str:
     """A script with the `element` to draw in, as Jupyter gives it."""
     code = re.sub(r"</(?=script)", r"<\\/", text, flags=re.IGNORECASE).replace("<!--", "<\\!--")
     return (
-        '<div id="output"></div><script>'
-        f'(function (element) {{\n{code}\n}})(document.getElementById("output"));</script>'
+        f'<div id="{place}"></div><script>'
+        f'(function (element) {{\n{code}\n}})(document.getElementById("{place}"));</script>'
     )
 
 
-def _plot(part: Any, library: str) -> str:
+def _plot(part: Any, place: str) -> str:
     """A figure of plotly; the HTML beside it relies on a page that has the library already."""
     is_stored = isinstance(part, dict) and "ref" in part
-    text = text_of(part) if is_stored else json.dumps(part)
+    text = text_of(part) if is_stored or isinstance(part, str) else json.dumps(part)
     figure = text.replace("<", "\\u003c")
     return (
-        f'<div id="output"></div><script>{library}</script><script>\nconst figure = {figure};\n'
-        'Plotly.newPlot("output", figure.data, figure.layout, '
-        "{responsive: true, ...figure.config});</script>"
+        f'<div id="{place}"></div><script>(figure => Plotly.newPlot("{place}", figure.data, '
+        f"figure.layout, {{responsive: true, ...figure.config}}))({figure});</script>"
     )
 
 

@@ -1,7 +1,8 @@
-"""One rich output of a run in a page of its own, which can do nothing but be looked at."""
+"""A rich output of a run, or its notebook, in a page that can do nothing but be looked at."""
 
 import ipaddress
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,10 +17,11 @@ from djsci.access import requests as access
 from djsci.access.callers import Caller
 from djsci.core.errors import BadMethod, DjsciError, NotAuthenticated, NotFound
 from djsci.models import Run
-from djsci.runs import log
+from djsci.runs import log, receipts
 
-from . import frame_document
+from . import documents, frame_document, notebook_document
 from .frame_document import Level
+from .reading import watched_run
 
 DISPLAYS = ("display_data", "execute_result", "update_display_data")
 _HEADERS = {
@@ -63,47 +65,72 @@ def may_run_scripts(caller: Caller, run: Run) -> bool:
 @xframe_options_exempt
 def output_frame(request: HttpRequest, run_id: str, seq: int) -> HttpResponse:
     """What event `seq` displays, at the level asked for; for frames of our own pages only."""
+
+    def page(caller: Caller, level: Level) -> HttpResponse:
+        permissions.require_watch(caller, runs.get_now(run_id))
+        data = display(run_id, seq)
+        if not _is_framed(request):
+            kind = next((kind for kind in frame_document.RANKED if kind in data), "text/plain")
+            path = reverse("djsci_output_frame", args=(run_id, seq))
+            return _alone(run_id, f"{path.removesuffix('frame/')}data/?type={kind}")
+        text = frame_document.document(data, seq=seq, level=level)
+        if text is None:
+            raise NotFound
+        return _shown(text)
+
+    return _answer(request, page, title=f"Output {seq}")
+
+
+@xframe_options_exempt
+def notebook_frame(request: HttpRequest, run_id: str) -> HttpResponse:
+    """The executed notebook, in the same way, for those who may read its source."""
+
+    def page(caller: Caller, level: Level) -> HttpResponse:
+        run = watched_run(caller, run_id)
+        permissions.require_read(caller, run.file, scope="runs:read")
+        receipts.require(run)
+        if not _is_framed(request):
+            return _alone(run_id, f"{documents.run_path(run_id)}notebook/")
+        notebook = receipts.document(receipts.gather(run))
+        return _shown(notebook_document.document(notebook, title="Notebook", level=level))
+
+    return _answer(request, page, title="Notebook")
+
+
+def _answer(
+    request: HttpRequest, page: Callable[[Caller, Level], HttpResponse], *, title: str
+) -> HttpResponse:
     level: Level = "interactive" if request.GET.get("level") == "interactive" else "static"
     try:
         if request.method not in ("GET", "HEAD"):
             raise BadMethod
-        response = _page(request, run_id, seq, level)
+        caller = access.caller_of(request)
+        if not caller.is_authenticated:
+            raise NotAuthenticated
+        response = page(caller, level)
     except Exception as error:
-        response = _failed(request, seq, problems.failure(error))
+        response = _failed(request, title, problems.failure(error))
     response.setdefault("Content-Security-Policy", policy(level))
     for name, value in _HEADERS.items():
         response[name] = value
     return response
 
 
-def _page(request: HttpRequest, run_id: str, seq: int, level: Level) -> HttpResponse:
-    caller = access.caller_of(request)
-    if not caller.is_authenticated:
-        raise NotAuthenticated
-    permissions.require_watch(caller, runs.get_now(run_id))
-    data = display(run_id, seq)
-    if not _is_framed(request):
-        return _alone(run_id, seq, data)
-    text = frame_document.document(data, seq=seq, level=level)
-    if text is None:
-        raise NotFound
-    # No connection at all, by whatever means: CSP knows nothing of WebRTC.
+def _shown(text: str) -> HttpResponse:
+    """A frame's page; no connection at all, by whatever means: CSP knows nothing of WebRTC."""
     return HttpResponse(text, headers={"Connection-Allowlist": "()"})
 
 
-def _failed(request: HttpRequest, seq: int, failure: HttpResponse) -> HttpResponse:
+def _failed(request: HttpRequest, title: str, failure: HttpResponse) -> HttpResponse:
     """A frame says it in words; everybody else has the problem as JSON."""
     if request.headers.get("Sec-Fetch-Dest") != "iframe":
         return failure
-    text = frame_document.notice(f"This output cannot be shown ({failure.status_code}).", seq=seq)
+    text = frame_document.notice(f"This cannot be shown ({failure.status_code}).", title=title)
     return HttpResponse(text, status=failure.status_code)
 
 
-def _alone(run_id: str, seq: int, data: dict[str, Any]) -> HttpResponse:
+def _alone(run_id: str, download: str) -> HttpResponse:
     """403 for a tab of its own: where the output is shown, and the output as a file."""
-    kind = next((kind for kind in frame_document.RANKED if kind in data), "text/plain")
-    frame = reverse("djsci_output_frame", args=(run_id, seq))
-    download = f"{frame.removesuffix('frame/')}data/?type={kind}"
     body = format_html(_ALONE, reverse("djsci_run", args=(run_id,)), download)
     return HttpResponse(body, status=403, headers={"Content-Security-Policy": _ALONE_POLICY})
 

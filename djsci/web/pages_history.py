@@ -6,7 +6,7 @@ from typing import Any
 
 from asgiref.sync import async_to_sync
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import reverse
 from django.utils.http import urlencode
 
@@ -137,8 +137,8 @@ def cancel_many(request: HttpRequest, caller: Caller) -> HttpResponse:
             audit.record(caller, "cancel", run.pk)
     answers = async_to_sync(_cancel_all)([run.pk for run in wanted])
     done = sum(answer != "ended" for answer in answers)
-    filters = _filters(QueryDict(request.POST.get("filters", "")))
-    told: dict[str, str | int] = {**filters, "cancelled": done, "left": len(set(named)) - done}
+    left = len(set(named)) - done
+    told: dict[str, str | int] = {**_filters(request.GET), "cancelled": done, "left": left}
     answer = see_other(request, "djsci_runs")
     answer["Location"] += f"?{urlencode(told)}"
     return answer

@@ -9,10 +9,10 @@ from django.urls import reverse
 from djsci import runs
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
-from djsci.core.errors import BadParameters, Forbidden, Pruned
-from djsci.runs import log
+from djsci.core.errors import BadParameters, DjsciError, Forbidden, Pruned
+from djsci.runs import log, receipts
 
-from . import console, printed, run_config
+from . import console, documents, frames, printed, run_config
 from .page import page, problem_page, render, see_other
 from .reading import watched_run
 
@@ -22,6 +22,26 @@ def run_page(request: HttpRequest, caller: Caller, run_id: str) -> HttpResponse:
     """One run, live or ended: the page follows its log."""
     run = watched_run(caller, run_id)
     return render(request, "run.html", console.context(request, caller, run), caller)
+
+
+@page("GET", "POST")
+def run_notebook(request: HttpRequest, caller: Caller, run_id: str) -> HttpResponse:
+    """The run's executed notebook in a frame; a POST lets its scripts run."""
+    run = watched_run(caller, run_id)
+    permissions.require_read(caller, run.file, scope="runs:read")
+    try:
+        receipts.require(run)
+    except DjsciError as error:
+        way = (reverse("djsci_run", args=[run_id]), "To the run")
+        return problem_page(request, error, caller, ways=[way])
+    runs_scripts = request.method == "POST" or frames.may_run_scripts(caller, run)
+    context = {
+        "run": run,
+        "frame": reverse("djsci_notebook_frame", args=[run_id]),
+        "level": "interactive" if runs_scripts else "static",
+        "download": f"{documents.run_path(run_id)}notebook/",
+    }
+    return render(request, "run_notebook.html", context, caller)
 
 
 @page("POST")

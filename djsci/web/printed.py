@@ -21,6 +21,12 @@ def plain(text: str) -> str:
     return _SEQUENCE.sub("", text).replace("\x1b", "")
 
 
+def folded(text: str) -> str:
+    """Lines that were written over and over, as they ended."""
+    lines = text.split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in lines)
+
+
 class Printer:
     """Events in, text out; lines of our own begin at the beginning of a line."""
 
@@ -105,6 +111,5 @@ def tail(run_id: str, *, most: int) -> str:
         if size > 4 * most:
             break
     text = Printer(with_traceback=False, is_stripped=True).text(lines)[-4 * most :]
-    folded = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
-    shown = "\n".join(folded)
+    shown = folded(text)
     return shown if len(shown) <= most else "…" + shown[-most:]

@@ -9,10 +9,10 @@ from django.db.models import Q
 from django.http import HttpRequest
 from django.middleware.csrf import get_token
 from django.shortcuts import resolve_url
-from django.urls import Resolver404, get_script_prefix, resolve, reverse
+from django.urls import reverse
 from django.utils import timezone
 
-from djsci import conf, runs, surface
+from djsci import conf, runs
 from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.models import Run
@@ -29,9 +29,10 @@ def config(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
         "self": path,
         "events": f"{path}events/",
         "outputs": f"{path}outputs/",
-        "notebook": served(f"{path}notebook/") if may_read else None,
-        "artifacts": served(f"{path}artifacts/"),
+        "notebook": reverse("djsci_run_notebook", args=[run.pk]) if may_read else None,
+        "artifacts": f"{path}artifacts/",
         "log": reverse("djsci_run_log", args=[run.pk]).rstrip("/"),
+        "compare": f"{reverse('djsci_runs_compare')}?run={run.pk}",
         "cancel": reverse("djsci_run_cancel", args=[run.pk]),
         "page": reverse("djsci_run", args=[run.pk]),
         **_starts(request, caller, run, may_read=may_read),
@@ -112,12 +113,3 @@ def ahead_of(run: Run) -> int:
     """How many runs of the same queue were asked for earlier and still wait."""
     earlier = Q(created__lt=run.created) | Q(created=run.created, pk__lt=run.pk)
     return Run.objects.filter(earlier, state="queued", queue=run.queue).count()
-
-
-def served(path: str) -> str | None:
-    """The path, if something answers there."""
-    try:
-        found = resolve("/" + path.removeprefix(get_script_prefix()))
-    except Resolver404:
-        return None
-    return None if found.func is surface.unknown else path

@@ -33,6 +33,7 @@ export interface Config {
   notebook: string | null;
   artifacts: string | null;
   log: string;
+  compare: string;
   cancel: string;
   page: string;
   edit: string | null;

@@ -28,6 +28,7 @@ export function drawDetails(
       <dd class="dj-also">
         <a href=${config.log}>Log</a> <a href=${config.events}>Events</a>
         ${config.notebook ? html`<a href=${config.notebook}>Notebook</a>` : nothing}
+        <a href=${config.compare}>Compare with the run before</a>
       </dd>
     </dl>
     ${hasAny(config.parameters) ? html`<h3>Parameters</h3><djsci-json .value=${config.parameters} name="parameters"></djsci-json>` : nothing}

@@ -33,6 +33,7 @@ REFUSED = (401, 403, 404, 405)
 QUERIES = {
     "djsci/api/v1/runs/{run_id}/outputs/{seq}/data": "?type=text/html",
     "djsci/console/files/{name_id}/versions/diff": "?from={version}",
+    "djsci/console/runs/compare": "?run={run_id}&run={other_run}",
 }
 ORIGIN = "http://testserver"
 CATCH_ALL = ("djsci/console/[\\s\\S]*", "djsci/[\\s\\S]*")
@@ -93,11 +94,13 @@ class World:
         )
         request = json.dumps(HandlerRequest(method="POST").to_dict())
         run = self.make_run(file, *said, user=self.users["runner"], request=request)
+        other = self.make_run(file, user=self.users["runner"])
         token, _ = tokens.make(self.users["owner"], "shown", ("run",))
         self.values = {
             "ref": file.pk,
             "name_id": file.pk,
             "run_id": run.pk,
+            "other_run": other.pk,
             "token_id": str(token.pk),
             "path": file.file.name.removeprefix("private_files/"),
             "version": file.version.sha256,

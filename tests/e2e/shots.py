@@ -30,7 +30,7 @@ from django.utils import timezone
 from djsci.models import Run
 chance = random.Random(4)
 runs = list(Run.objects.exclude(ended=None).order_by("created"))
-for place, run in enumerate(runs[:-6]):
+for place, run in enumerate(runs[:-8]):
     back = timedelta(hours=(len(runs) - place) * 7 + chance.random() * 5)
     run.created -= back
     run.elapsed = round(1.2 + chance.lognormvariate(0, 0.5), 3)
@@ -71,6 +71,8 @@ def seeded() -> Iterator[tuple[Place, dict[str, str]]]:
             "bars": place.run("progress_bars", {"rows": 60}),
             "streamed": place.run("countdown_stream", {"pause": 0.05}),
             "refused": bad,
+            "quoted": place.run("typed_quote", quote | {"discount": "5"}),
+            "again": place.run("typed_quote", {"items": ["desk", "lamp", "shelf"]}),
         }
         place.shell(HISTORY)
         runs["running"] = place.start("progress_bars", {"rows": 100_000})
@@ -97,6 +99,11 @@ def pages(runs: dict[str, str]) -> dict[str, str]:
         "settings": f"{at}/files/sales_report/settings/",
         "upload": f"{at}/files/new/",
         "runs": f"{at}/runs/",
+        "compare": f"{at}/runs/compare/?run={runs['quoted']}&run={runs['again']}",
+        "compare-cells": f"{at}/runs/compare/?run={runs['succeeded']}&run={runs['failed']}",
+        "compare-rows": f"{at}/runs/compare/?run={runs['streamed']}",
+        "receipt": f"{at}/runs/{runs['succeeded']}/notebook/",
+        "receipt-failed": f"{at}/runs/{runs['failed']}/notebook/",
         "runs-nothing": f"{at}/runs/?state=lost",
         "tokens": f"{at}/tokens/",
         "health": f"{at}/health/",

@@ -17,7 +17,7 @@ from IPython.display import HTML, Latex, Markdown, display, clear_output
 import matplotlib.pyplot as plt
 import djsci
 
-def djsci_handler(request, rows: int = 4):
+def djsci_handler(request, rows: int = 4, more: bool = True):
     print("\\x1b[1mreading\\x1b[0m", rows, "rows")
     import sys; print("\\x1b[33mwarning\\x1b[0m: one is old", file=sys.stderr)
     frame = pd.DataFrame({"item": ["desk", "lamp", "sofa", "rug"], "price": [120.5, 30, 899, 75]})
@@ -27,7 +27,7 @@ def djsci_handler(request, rows: int = 4):
     display({"application/json": {"a": [1, 2, {"b": None}]}}, raw=True)
     plt.figure(figsize=(5, 2.5)); plt.plot([3, 1, 4, 1, 5]); plt.show()
     open("report.csv", "w").write(frame.to_csv())
-    return frame
+    return frame if more else frame[1:]
 """
 
 
@@ -59,6 +59,7 @@ def staged(place: Place, folder: Path) -> Iterator[Stage]:
         runs = {
             "succeeded": place.run("rich", {}),
             "failed": place.run("fails", {}),
+            "quoted": place.run("rich", {"rows": 5, "more": False}),
             "typed": place.run("typed", {"name": "Ada"}),
             "running": place.start("steps", {"lines": 3, "gate": str(gate)}),
         }
@@ -91,6 +92,9 @@ def _pages(runs: dict[str, str]) -> dict[str, str]:
         "run-failed": f"{console}/runs/{runs['failed']}/",
         "run-running": f"{console}/runs/{runs['running']}/",
         "run-pruned": f"{console}/runs/{runs['typed']}/",
+        "compare": f"{console}/runs/compare/?run={runs['succeeded']}&run={runs['quoted']}",
+        "compare-pruned": f"{console}/runs/compare/?run={runs['typed']}&run={runs['failed']}",
+        "notebook": f"{console}/runs/{runs['succeeded']}/notebook/",
         "tokens": f"{console}/tokens/",
         "health": f"{console}/health/",
         "missing": f"{console}/runs/nothing/",

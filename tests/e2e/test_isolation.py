@@ -130,6 +130,24 @@ def test_nothing_leaves_a_frame(
         assert all(isinstance(number, int) for number in message.values())
 
 
+@pytest.mark.parametrize("level", ["static", "interactive"])
+def test_nothing_leaves_an_executed_notebook(
+    open_as: Any, daphne: Place, attacked: Attacked, level: str
+) -> None:
+    page = open_as(daphne, "ada", tolerate="error|violation frame-src")
+    page.goto("/djsci/console/")
+    title = page.title()
+    attacked.listeners.hits.clear()
+    path = f"/djsci/api/v1/runs/{attacked.run}/notebook/frame/?level={level}"
+    embed(page, [("notebook", path)], sandbox=True)
+    page.wait_for_timeout(SETTLED)
+    assert attacked.listeners.hits == set()
+    assert bool(ran(page)) == (level == "interactive")
+    assert leaked(page) == set()
+    assert (page.title(), page.context.pages) == (title, [page])
+    assert page.url == f"{daphne.url}/djsci/console/"
+
+
 def wait_until_told(page: Any, height: int | None, blocked: int) -> None:
     def is_told() -> bool:
         last = page.evaluate("heard.at(-1) ?? {}")

@@ -146,6 +146,31 @@ def test_a_failure_says_what_and_where_and_keeps_what_came(open_as: Any, daphne:
     assert "before" in page.locator("#cell-1").inner_text()
 
 
+def test_two_runs_are_compared_and_the_notebook_is_read(open_as: Any, daphne: Place) -> None:
+    first = daphne.run("report", {"steps": 2, "title": "One"})
+    second = daphne.run("report", {"steps": 3, "title": "Two"})
+    page = open_as(daphne, "ada")
+    page.goto("/djsci/console/runs/")
+    for run in (first, second):
+        page.locator("tr", has=page.locator(f"a[href*='{run}']")).get_by_role("checkbox").check()
+    page.get_by_role("button", name="Compare two").click()
+    ticked = page.locator("main").inner_text()
+    assert "Both gave the same result." in ticked
+    row = page.get_by_role("row", name="steps differs")
+    assert row.get_by_role("cell").all_inner_texts() == ["2", "3"]
+    page.get_by_role("link", name="Later run").click()
+    console.wait_for_state(page, "succeeded")
+    page.get_by_role("link", name="Compare with the run before").click()
+    page.get_by_role("heading", name="Two runs compared").wait_for()
+    assert page.locator("main").inner_text() == ticked
+    page.goto(f"/djsci/console/runs/{second}/notebook/")
+    frame = page.frame_locator("iframe[title='The executed notebook']")
+    frame.get_by_text("# What djsci called").wait_for()
+    assert frame.get_by_text("green <b>not bold</b>").count() == 1
+    assert frame.locator("img").count() == 1
+    assert "owned" not in page.title()
+
+
 def test_edit_and_run_again_begin_with_what_was(open_as: Any, daphne: Place) -> None:
     page = open_as(daphne, "ada")
     of_file = {"file": daphne.made.files["typed"], "limit": 100}

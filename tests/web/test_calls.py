@@ -4,6 +4,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
+import pyarrow
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import AsyncClient, Client, override_settings
@@ -11,6 +12,7 @@ from django.test import AsyncClient, Client, override_settings
 from djsci import conf
 from djsci.access.database import in_database
 from djsci.models import Run
+from djsci.web import tables
 from tests.conftest import MakeFile, notebook
 
 from .conftest import MakeClient, problem_of, read
@@ -416,6 +418,59 @@ async def test_a_table_is_answered_as_csv_to_who_asks(make_file, program):
         assert plain.json()[1] == {"day": None, "price": None, "big": 3, "note": "é", "ok": False}
     nested = await program.get(f"{path}?nested=true", headers={"Accept": "text/csv"})
     assert (nested["Content-Type"], nested.json()) == ("application/json", [{"rows": [1]}])
+
+
+ARROW = "application/vnd.apache.arrow.stream"
+
+
+async def test_a_table_is_answered_as_arrow_to_who_asks(make_file, program):
+    file = await in_database(make_file, TABLE)
+    for path in (f"/djsci/call/{file.pk}/", await result_path(program, file)):
+        answer = await program.get(path, headers={"Accept": f"{ARROW}, */*;q=0.1"})
+        plain = await program.get(path, headers={"Accept": f"application/*, {ARROW};q=0.5"})
+        assert answer["Content-Type"] == ARROW
+        assert answer["Content-Security-Policy"].startswith("sandbox")
+        assert answer["Cache-Control"] == "no-store"
+        assert "Accept" in answer["Vary"]
+        table = pyarrow.ipc.open_stream(answer.content).read_all()
+        kinds = {field.name: str(field.type) for field in table.schema}
+        whole = {"big": "int64", "price": "double", "ok": "bool"}
+        assert kinds == {"day": "string", "note": "string"} | whole
+        assert table.to_pylist() == plain.json()
+        assert plain.json()[0]["big"] == 2**60
+        csv = await program.get(path, headers={"Accept": f"{ARROW};q=0.5, text/csv"})
+        assert csv.content.startswith(b"day,price")
+
+
+async def result_path(program, file):
+    path = f"/djsci/api/v1/files/{file.pk}/runs/"
+    run = (await program.post(path, headers={"Prefer": "wait=60"})).json()
+    return run["links"]["result"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "csv"),
+    [
+        ('[{"a": 1}, {"a": "x"}]', b"a\r\n1\r\nx\r\n"),
+        ('[{"a": 9223372036854775808}]', b"a\r\n9223372036854775808\r\n"),
+        ('[{"a": 1}, 2]', None),
+        ("[{}, {}]", None),
+        (json.dumps([{str(number): 1} for number in range(1100)]), None),
+    ],
+    ids=["mixed", "large", "not rows", "nothing", "nearly empty"],
+)
+async def test_what_is_no_table_stays_json(rows, csv, rf):
+    asked = rf.get("/", headers={"Accept": ARROW})
+    assert await tables.answer(asked, rows) is None
+    answer = await tables.answer(rf.get("/", headers={"Accept": "text/csv"}), rows)
+    assert (answer and answer.content) == csv
+
+
+async def test_without_pyarrow_arrow_is_not_offered(monkeypatch, rf):
+    monkeypatch.setattr(tables, "_has_arrow", lambda: False)
+    for accept, kind in ((f"{ARROW}, */*;q=0.1", None), (f"{ARROW}, text/csv;q=0.1", "text/csv")):
+        answer = await tables.answer(rf.get("/", headers={"Accept": accept}), '[{"a": 1}]')
+        assert (answer and answer["Content-Type"].split(";")[0]) == kind
 
 
 async def test_a_figure_is_answered_as_a_picture(make_file, program):

@@ -13,7 +13,7 @@ from django.utils import timezone
 from djsci import runs
 from djsci.core import events
 from djsci.models import LogRow, Run
-from djsci.web import cells, pages_history, printed
+from djsci.web import cells, pages_history, printed, result_diffs
 from tests.conftest import MakeFile, notebook
 from tests.web.conftest import MakeRun
 
@@ -96,9 +96,10 @@ def test_a_run_page_tells_all_that_its_script_needs_and_shows_it_without(
         "self": path,
         "events": f"{path}events/",
         "outputs": f"{path}outputs/",
-        "notebook": f"{path}notebook/",
+        "notebook": f"{here}notebook/",
         "artifacts": f"{path}artifacts/",
         "log": f"{here}log.txt",
+        "compare": f"/djsci/console/runs/compare/?run={run.pk}",
         "cancel": f"{here}cancel/",
         "page": here,
         "socket": None,
@@ -357,10 +358,11 @@ def test_bulk_cancel_takes_what_one_may_and_counts_it(
     file = make_file(CODE, access="authenticated")
     queued, ended = make_run(file, state="queued", user=bob), make_run(file, user=bob)
     others = make_run(file, state="queued")
-    chosen = {"run": [queued.pk, ended.pk, others.pk, "none"], "filters": "state=queued&x=y"}
-    page = stranger.get("/djsci/console/runs/").content.decode()
+    chosen = {"run": [queued.pk, ended.pk, others.pk, "none"]}
+    page = stranger.get("/djsci/console/runs/?state=queued").content.decode()
     assert re.findall(r'name="run" value="([^"]+)"', page) == [queued.pk]
-    answer = stranger.post("/djsci/console/runs/cancel/", chosen)
+    assert 'formmethod="post" formaction="/djsci/console/runs/cancel/?state=queued"' in page
+    answer = stranger.post("/djsci/console/runs/cancel/?state=queued&x=y", chosen)
     assert answer.status_code == 303
     assert answer["Location"] == "/djsci/console/runs/?state=queued&cancelled=1&left=3"
     assert runs.get_now(queued.pk).state == "cancelled"
@@ -388,3 +390,134 @@ def test_news_are_counted_and_rows_stay(
     assert browser.get(f"{address}&file={file.pk}").json() == {"new": 1, "ended": 1}
     page = browser.get(f"/djsci/console/runs/?older={'bnVsbA'}")
     assert page.status_code == 400
+
+
+def test_two_runs_are_compared_the_earlier_one_first(
+    browser: Client, make_file: MakeFile, make_run: MakeRun
+) -> None:
+    from djsci import uploads
+    from djsci.core import sources
+
+    file = make_file(CODE, name="it <b>")
+    cells = [
+        events.Status(state="starting"),
+        events.Status(state="running"),
+        events.Cell(index=1, count=1, state="start"),
+        events.Cell(index=1, count=1, state="done"),
+    ]
+    old = make_run(
+        file,
+        *cells,
+        parameters={"name": "<i>", "same": 1, "gone": None},
+        result='{"a": [1, 2, 3], "b": 1, "c": {"d e": true}}',
+        elapsed=3,
+    )
+    changed = sources.read("handler.py", {"handler.py": b"\n" + CODE.encode()})
+    uploads.bring(file, changed, uploader=None)
+    new = make_run(
+        file,
+        parameters={"name": "y", "same": 1, "new": 9007199254740993},
+        result='{"a": [1, 9, 2, 3], "b": 1.0, "c": {"d e": 1}}',
+        elapsed=1.5,
+    )
+    path = "/djsci/console/runs/compare/"
+    page = browser.get(path, {"run": [new.pk, old.pk]}).content.decode()
+    turned = browser.get(path, {"run": [old.pk, new.pk]}).content.decode()
+    assert page.split("<main")[1] == turned.split("<main")[1]
+    assert browser.get(path, {"run": new.pk}).content.decode().count(old.pk) >= 3
+    rows = [
+        [re.sub(r"\s+", " ", re.sub("<[^>]+>", "", cell)).strip() for cell in cells]
+        for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)
+        if (cells := re.findall(r"<t[hd].*?</t[hd]>", row, re.DOTALL))
+    ]
+    for row in (
+        ["Outcome", "Succeeded, ran 3 s", "Succeeded, ran 1.5 s"],
+        ["name differs", "&quot;&lt;i&gt;&quot;", "&quot;y&quot;"],
+        ["same", "1", "1"],
+        ["gone differs", "null", "not there"],
+        ["new differs", "not there", "9007199254740993"],
+        ["$.a[1]", "not there", "9"],
+        ["$.b", "1", "1.0"],
+        ["$.c[&quot;d e&quot;]", "true", "1"],
+        ["Ran", "3 s", "1.5 s", "−1.5 s"],
+        ["Started up", "0 s", "–", ""],
+        ["Cell 1", "0 s", "–", ""],
+    ):
+        assert row in rows, (row, rows)
+    assert len([row for row in rows if row[0].startswith("$")]) == 3
+    sides = [run.version.sha256[:16] for run in (old, new)]
+    changes = f"/djsci/console/files/{file.pk}/versions/diff/?from={sides[0]}&amp;to={sides[1]}"
+    assert f'href="{changes}"' in page
+    assert browser.get(changes.replace("&amp;", "&")).status_code == 200
+    for link in ("log.txt?ansi=strip", "artifacts/", "result/"):
+        assert all(f"/runs/{run.pk}/{link}" in page for run in (old, new)), link
+
+
+def test_results_that_are_tables_are_compared_by_rows(
+    browser: Client, make_file: MakeFile, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = make_file(CODE)
+    tables = [
+        [{"k": n, "v": n * n} for n in range(5)],
+        [{"k": 0, "v": 0}, {"k": 1, "v": "<u>"}, *({"k": n, "v": n * n} for n in (2, 3, 4))],
+        [{"k": 0, "v": 0}, {"k": 9, "v": 9, "w": 1}, *({"k": n, "v": n * n} for n in range(1, 5))],
+    ]
+    made = [make_run(file, result=json.dumps(table)) for table in tables]
+
+    def rows(first: Run, second: Run) -> list[list[str]]:
+        page = browser.get("/djsci/console/runs/compare/", {"run": [first.pk, second.pk]})
+        table = page.content.decode().split('class="dj-table"')[1].split("</table>")[0]
+        return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr>")[2:]]
+
+    was, now = ('<del class="removed">{}</del>', '<ins class="added">{}</ins>')
+    assert rows(made[0], made[1]) == [
+        ["2", "1", f"{was} {now}".format("1", "&quot;&lt;u&gt;&quot;")]
+    ]
+    assert rows(made[0], made[2]) == [["2", now.format(9), now.format(9), now.format(1)]]
+    monkeypatch.setattr(result_diffs, "MOST_SHOWN", 1)
+    more = browser.get("/djsci/console/runs/compare/", {"run": [made[1].pk, made[2].pk]})
+    assert "More differs than is shown here." in more.content.decode()
+
+
+def test_a_comparison_says_what_it_cannot_tell(
+    browser: Client, stranger: Client, bob: Any, make_file: MakeFile, make_run: MakeRun
+) -> None:
+    file, other = make_file(CODE), make_file(CODE, access="authenticated")
+    first = make_run(file, result='{"a":1,"b":2}', pruned=True)
+    second = make_run(file, state="failed", error={"ename": "E", "evalue": "<i>", "line": 3})
+    third = make_run(file, result='{"b":2,"a":1}')
+    stored = make_run(file, result_ref="0" * 64, result_size=5)
+    huge = make_run(file, result_ref="1" * 64, result_size=1 << 30)
+    live = make_run(other, state="running", user=bob)
+    path = "/djsci/console/runs/compare/"
+
+    def said(*named: Run) -> str:
+        answer = browser.get(path, {"run": [run.pk for run in named]})
+        assert answer.status_code == 200, answer.content
+        return str(answer.content.decode())
+
+    assert "past its retention" in said(first, second)
+    assert "Only one of them has a result." in said(first, second)
+    assert "Failed: E: &lt;i&gt;, line 3" in said(first, second)
+    assert "its members in another order" in said(first, third)
+    assert "not stored any more" in said(first, stored)
+    assert "too large to be compared" in said(stored, huge)
+    assert "Both gave the same result." in said(huge, make_run(file, result_ref="1" * 64))
+    assert "Neither has a result." in said(second, live)
+    assert "Changes</a>" not in said(second, live)
+    for named, status in (
+        ([], 400),
+        ([first.pk] * 3, 404),  # the first of its file
+        ([first.pk, second.pk, third.pk], 400),
+        ([first.pk, "none"], 404),
+        ([""], 404),
+        (["\x00"], 404),
+    ):
+        assert browser.get(path, {"run": named}).status_code == status, named
+    for named in ([first.pk, live.pk], [first.pk], [live.pk]):
+        assert stranger.get(path, {"run": named}).status_code == 404, named
+    theirs = make_run(other, user=bob)
+    assert stranger.get(path, {"run": [live.pk, theirs.pk]}).status_code == 200
+    page = browser.get("/djsci/console/runs/").content.decode()
+    assert f'<form action="{path}">' in page
+    assert re.findall(r'name="run" value="([^"]+)"', page)[0] == theirs.pk

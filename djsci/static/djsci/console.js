@@ -18,6 +18,7 @@ ${i?b`<dt>Ended</dt><dd>${Et(i)}</dd>`:S}
 <dd class="dj-also">
 <a href=${t.log}>Log</a> <a href=${t.events}>Events</a>
 ${t.notebook?b`<a href=${t.notebook}>Notebook</a>`:S}
+<a href=${t.compare}>Compare with the run before</a>
 </dd>
 </dl>
 ${Tt(t.parameters)?b`<h3>Parameters</h3><djsci-json .value=${t.parameters} name="parameters"></djsci-json>`:S}
