@@ -10,11 +10,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.views.decorators.clickjacking import xframe_options_exempt
 
-from djsci import problems, runs
+from djsci import problems, runs, surface
 from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.access.callers import Caller
-from djsci.core.errors import BadMethod, DjsciError, NotAuthenticated, NotFound
+from djsci.core.errors import DjsciError, NotAuthenticated, NotFound
 from djsci.models import Run
 from djsci.runs import log
 
@@ -65,9 +65,13 @@ def output_frame(request: HttpRequest, run_id: str, seq: int) -> HttpResponse:
     """What event `seq` displays, at the level asked for; for frames of our own pages only."""
     level: Level = "interactive" if request.GET.get("level") == "interactive" else "static"
     try:
-        if request.method not in ("GET", "HEAD"):
-            raise BadMethod
-        response = _page(request, run_id, seq, level)
+        match request.method:
+            case "GET" | "HEAD":
+                response = _page(request, run_id, seq, level)
+            case "OPTIONS":
+                response = surface.without_content(("GET",))
+            case _:
+                response = surface.refused_method(("GET",))
     except Exception as error:
         response = _failed(request, seq, problems.failure(error))
     response.setdefault("Content-Security-Policy", policy(level))
