@@ -174,7 +174,8 @@ BODIES: dict[Key, Schema] = {
                 access=ACCESS,
                 settings=SETTINGS,
             )
-        )
+        ),
+        is_needed=False,
     ),
     ("post", "files/{ref}/runs/"): _takes(
         closed(an_object("", "parameters", parameters={"type": "object"})), is_needed=False
