@@ -10,6 +10,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 
+from .core import errors
 from .core.errors import BadRequest, DjsciError, Forbidden, NoCapacity, NotFound, TooLarge
 from .core.events import dumps
 
@@ -99,6 +100,15 @@ def _detail(reason: str, error: Mapping[str, Any]) -> str:
         evalue = error.get("evalue")
         return f"{error['ename']}: {evalue}" if evalue else str(error["ename"])
     return reason
+
+
+def codes() -> dict[int, list[str]]:
+    """Every code that a problem may have, by status."""
+    known = [error for error in vars(errors).values() if isinstance(error, type)]
+    refusals = [(error.status, error.code) for error in known if issubclass(error, DjsciError)]
+    ends = [(status, code) for code, (status, _) in _OUTCOMES.items()]
+    every = sorted({*refusals, *ends, (ServerFailed.status, ServerFailed.code)})
+    return {status: [code for each, code in every if each == status] for status, _ in every}
 
 
 def response(error: DjsciError) -> HttpResponse:

@@ -125,6 +125,7 @@ def announce(server: str, host: str, port: int) -> None:
 
 def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
     # This import installs Twisted's reactor on an asyncio loop: only here, and first.
+    from daphne import http_protocol
     from daphne import server as daphne
     from daphne.endpoints import build_endpoint_description_strings
     from twisted.internet import reactor
@@ -135,6 +136,14 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
         def listen_success(self, listening: Any) -> None:
             super().listen_success(listening)
             ports.append(listening)
+
+    class Request(http_protocol.WebRequest):  # type: ignore[misc]
+        def __init__(self, *args: Any) -> None:
+            # Forms are for Django to read: Twisted would block the loop with them, hold them twice,
+            # and answer a bare 400 to one without a boundary.
+            super().__init__(*args, parsePOSTFormSubmission=False)
+
+    http_protocol.WebRequest = Request
 
     async def stop() -> None:
         for listening in ports:

@@ -26,7 +26,10 @@ _NEVER_RUN = ("HEAD", "OPTIONS")
 
 
 def surface(*methods: str) -> Callable[[View], View]:
-    """Serve a view for `methods` (none: any); HEAD and OPTIONS are answered without it."""
+    """Serve a view for `methods` (none: any but TRACE, which promises to do nothing).
+
+    HEAD and OPTIONS are answered without it.
+    """
 
     def decorate(view: View) -> View:
         allowed = methods or ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -34,7 +37,7 @@ def surface(*methods: str) -> Callable[[View], View]:
         async def by_method(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
             if request.method in _NEVER_RUN:
                 return without_content(allowed)
-            if methods and request.method not in methods:
+            if request.method == "TRACE" or (methods and request.method not in methods):
                 return refused_method(allowed)
             return await view(request, *args, **kwargs)
 
@@ -80,6 +83,8 @@ def finished(view: View) -> View:
             response = problems.failure(error)
         for name, value in HEADERS.items():
             response.setdefault(name, value)
+        if response.status_code == 204:
+            del response["Content-Type"]
         return response
 
     # CSRF is checked by `access.requests`, with the middleware or without it.
@@ -96,18 +101,19 @@ def without_content(allowed: Iterable[str]) -> HttpResponse:
     """204 with `Allow`: the answer to HEAD and OPTIONS where nothing may run."""
     answer = HttpResponse(status=204)
     del answer["Content-Type"]
-    answer["Allow"] = _allow(allowed)
+    answer["Allow"] = allow(allowed)
     return answer
 
 
 def refused_method(allowed: Iterable[str]) -> HttpResponse:
     """405 `bad_method` with `Allow`."""
     answer = problems.response(BadMethod())
-    answer["Allow"] = _allow(allowed)
+    answer["Allow"] = allow(allowed)
     return answer
 
 
-def _allow(methods: Iterable[str]) -> str:
+def allow(methods: Iterable[str]) -> str:
+    """The header `Allow`: these methods, and those that never run anything."""
     order = ("GET", "POST", "PUT", "PATCH", "DELETE", *_NEVER_RUN)
     return ", ".join(sorted({*methods, *_NEVER_RUN}, key=order.index))
 

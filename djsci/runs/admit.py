@@ -128,7 +128,7 @@ def _prepare(
         isolation=choice.isolation,
         parameters=checked,
         request=_stored(dumps(request.to_dict())),
-        digest=_digest(request, checked) if asked.key else "",
+        digest=_digest(request, checked, is_own=is_strict) if asked.key else "",
     )
 
 
@@ -147,10 +147,11 @@ def _stored(text: str) -> str:
     return text if len(text) <= _REQUEST_INLINE else "blob:" + blobs.put(text.encode())
 
 
-def _digest(request: HandlerRequest, parameters: Mapping[str, Any]) -> str:
-    """What two calls with one key must have in common."""
+def _digest(request: HandlerRequest, parameters: Mapping[str, Any], *, is_own: bool) -> str:
+    """What two calls with one key must have in common; `is_own`: we made the request ourselves."""
+    path = "" if is_own else request.path_info  # ours says whether the id or the name was used
     parts = json.dumps(
-        [request.method, request.path_info, dict(request.GET.lists()), dict(parameters)],
+        [request.method, path, dict(request.GET.lists()), dict(parameters)],
         sort_keys=True,
         default=str,
     )

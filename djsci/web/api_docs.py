@@ -10,15 +10,23 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from ninja import NinjaAPI
 
-from djsci import calling, policy, surface
+from djsci import calling, policy, problems, surface
 from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
-from djsci.models import PrivateFile
+from djsci.models import PrivateFile, Version
 
-from . import api_schemas, documents, fields, page, typed
+from . import api_operations, api_schemas, documents, fields, page, typed
 
 MOST_FILES = 500
+_OTHER_KINDS = ("text/event-stream", "application/x-ndjson", "*/*")
+_OTHERWISE = {
+    "description": "A problem, whose `type` says which, or what the handler chose to answer.",
+    "content": {
+        problems.CONTENT_TYPE: {"schema": api_schemas.reference("Problem")},
+        "*/*": {"schema": {}},
+    },
+}
 
 
 @cache
@@ -26,32 +34,22 @@ def _of_api(api: NinjaAPI, prefix: str) -> dict[str, Any]:
     document: dict[str, Any] = dict(api.get_openapi_schema(path_prefix=prefix))
     document["components"] = {
         "schemas": api_schemas.SCHEMAS,
+        "responses": api_schemas.PROBLEMS,
         "securitySchemes": {
             "token": {"type": "http", "scheme": "bearer", "bearerFormat": "djsci_…"},
             "session": {
                 "type": "apiKey",
                 "in": "cookie",
                 "name": settings.SESSION_COOKIE_NAME,
+                "description": "Unsafe methods need Django's CSRF token too.",
             },
         },
     }
     document["security"] = [{"token": []}, {"session": []}]
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
-            _complete(operation, (method, path.removeprefix(prefix)))
+            api_operations.complete(operation, (method, path.removeprefix(prefix)))
     return document
-
-
-def _complete(operation: dict[str, Any], key: tuple[str, str]) -> None:
-    """Say what the views read and answer by themselves."""
-    operation["operationId"] = operation["operationId"].rpartition("_api_")[2]
-    operation["responses"] = {**api_schemas.ANSWERS[key], "default": api_schemas.PROBLEM}
-    if key in api_schemas.BODIES:
-        operation["requestBody"] = api_schemas.BODIES[key]
-    operation.setdefault("parameters", []).extend(
-        {"in": "header", "name": name, "description": text, "schema": {"type": "string"}}
-        for name, text in api_schemas.HEADERS.get(key, {}).items()
-    )
 
 
 def document(api: NinjaAPI, caller: Caller) -> dict[str, Any]:
@@ -66,7 +64,7 @@ def document(api: NinjaAPI, caller: Caller) -> dict[str, Any]:
 
 def _operation(file: PrivateFile) -> dict[str, Any]:
     version = documents.present_version(file)
-    schema = _rooted(version.parameters) if version else {"type": "object"}
+    schema = _schema(version) if version else {"type": "object"}
     return {
         "operationId": f"call_{file.pk}",
         "summary": f"Run {file}",
@@ -76,13 +74,11 @@ def _operation(file: PrivateFile) -> dict[str, Any]:
             "required": bool(schema.get("required")),
             "content": {kind: {"schema": schema} for kind in _kinds(schema)},
         },
+        "parameters": [api_operations.PREFER],
         "responses": {
-            "200": {
-                "description": "What the handler returned.",
-                "content": {"application/json": {"schema": {}}},
-            },
-            "202": {"description": "The run, which has not ended in time."},
-            "default": api_schemas.PROBLEM,
+            "200": api_operations.answer("What the handler returned.", {}, *_OTHER_KINDS),
+            "202": api_operations.STARTED,
+            "default": _OTHERWISE,
         },
     }
 
@@ -93,9 +89,15 @@ def _kinds(schema: dict[str, Any]) -> list[str]:
     return ["application/json", *(["multipart/form-data"] if has_files else [])]
 
 
-def _rooted(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema whose own `#/…` references hold inside a larger document."""
-    return {"$id": "urn:djsci:parameters", **schema} if "$defs" in schema else dict(schema)
+def _schema(version: Version) -> dict[str, Any]:
+    """The parameters; what else is in a body is the handler's own affair.
+
+    With an `$id` a schema's own `#/…` references hold inside the larger document.
+    """
+    schema = dict(version.parameters)
+    if schema.get("additionalProperties") is False:
+        del schema["additionalProperties"]
+    return {"$id": f"urn:djsci:{version.pk}", **schema} if "$defs" in schema else schema
 
 
 def views(api: NinjaAPI) -> tuple[surface.View, surface.View]:

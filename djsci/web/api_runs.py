@@ -21,6 +21,11 @@ from . import answers, bodies, documents, reading, run_filters, streams, tables
 router = Router(tags=["runs"])
 of_files = Router(tags=["runs"])
 Limit = Annotated[int, Query(ge=1, description="At most 100 items come.")]
+After = Annotated[int, Query(ge=0, description="The last seq seen.")]
+Wait = Annotated[
+    float,
+    Query(ge=0, allow_inf_nan=False, description="Seconds to wait for news (JSON only), up to 25."),
+]
 MOST_POLL = 25.0
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -85,14 +90,12 @@ async def show_run(request: HttpRequest, run_id: str) -> HttpResponse:
 
 @router.get("{run_id}/events/", summary="Read what a run says, now or as it happens")
 async def read_events(
-    request: HttpRequest, run_id: str, after: int = 0, wait: float = 0
+    request: HttpRequest, run_id: str, after: After = 0, wait: Wait = 0
 ) -> HttpResponseBase:
     caller = await calling.signed_in(request)
     form = streams.wanted_form(request)
     if form != "json":
         after = _last_seen(request, run_id, after)
-    if after < 0 or not 0 <= wait < float("inf"):
-        raise BadRequest("`after` and `wait` are 0 or more.")
     reader = await reading.reader(request, caller, run_id, after=after, form=form)
     if form != "json":
         return await streams.stream(request, reader)

@@ -96,7 +96,7 @@ def _expiry(value: Any) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError) as error:
         message = "An ISO 8601 time is needed, or null."
         raise BadParameters(message, errors=[{"field": "expires", "message": message}]) from error
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -3,9 +3,10 @@
 import base64
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from django.core.exceptions import ValidationError
 from django.db.models import F, Model, Q, QuerySet
 from django.http import HttpResponse
 from django.urls import get_script_prefix
@@ -15,6 +16,7 @@ from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.core.errors import BadRequest, DjsciError
+from djsci.core.jsontext import parse_json
 from djsci.models import PrivateFile, Run, Token, Version
 
 MOST_ITEMS = 100
@@ -154,7 +156,7 @@ def page(
     """The contract's list, newest first: `created`, then the key; rows without a time come last."""
     limit = min(limit, MOST_ITEMS)
     if cursor:
-        rows = rows.filter(after(cursor))
+        rows = rows.filter(after(cursor, rows.model))
     found: Sequence[Item] = list(_newest_first(rows)[: limit + 1])
     more = len(found) > limit
     return {
@@ -173,26 +175,22 @@ def cursor_of(row: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps([created, row.pk]).encode()).decode().rstrip("=")
 
 
-def place_of(cursor: str) -> tuple[datetime | None, str | int]:
-    """The time and key that a cursor names. Raises `BadRequest`."""
+def place_of(cursor: str, rows: type[Model]) -> tuple[datetime | None, Any]:
+    """The time and key that a cursor names in a list of `rows`. Raises `BadRequest`."""
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        created, key = json.loads(base64.urlsafe_b64decode(padded.encode("ascii")))
-        time = datetime.fromisoformat(created) if created else None
-    except (ValueError, TypeError) as error:
+        created, key = parse_json(base64.urlsafe_b64decode(padded.encode("ascii")))
+        time = datetime.fromisoformat(created).astimezone(UTC) if created else None
+        if key is None:
+            raise ValueError("a cursor names a row")
+        return time, rows._meta.pk.to_python(key)
+    except (ValueError, TypeError, OverflowError, BadRequest, ValidationError) as error:
         raise BadRequest("This cursor is not one of ours.") from error
-    if (
-        not isinstance(key, str | int)
-        or "\x00" in str(key)
-        or (time is not None and time.tzinfo is None)
-    ):
-        raise BadRequest("This cursor is not one of ours.")
-    return time, key
 
 
-def after(cursor: str) -> Q:
+def after(cursor: str, rows: type[Model]) -> Q:
     """The rows that come later in a list, newest first."""
-    time, key = place_of(cursor)
+    time, key = place_of(cursor, rows)
     if time is None:
         return Q(created=None, pk__lt=key)
     return Q(created=None) | Q(created__lt=time) | Q(created=time, pk__lt=key)

@@ -11,11 +11,11 @@ from django.urls import reverse
 from django.utils.html import format_html
 from django.views.decorators.clickjacking import xframe_options_exempt
 
-from djsci import problems, runs
+from djsci import problems, runs, surface
 from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.access.callers import Caller
-from djsci.core.errors import BadMethod, DjsciError, NotAuthenticated, NotFound
+from djsci.core.errors import DjsciError, NotAuthenticated, NotFound
 from djsci.models import Run
 from djsci.runs import log, receipts
 
@@ -97,17 +97,25 @@ def notebook_frame(request: HttpRequest, run_id: str) -> HttpResponse:
     return _answer(request, page, title="Notebook")
 
 
+def _signed_in(request: HttpRequest) -> Caller:
+    caller = access.caller_of(request)
+    if not caller.is_authenticated:
+        raise NotAuthenticated
+    return caller
+
+
 def _answer(
     request: HttpRequest, page: Callable[[Caller, Level], HttpResponse], *, title: str
 ) -> HttpResponse:
     level: Level = "interactive" if request.GET.get("level") == "interactive" else "static"
     try:
-        if request.method not in ("GET", "HEAD"):
-            raise BadMethod
-        caller = access.caller_of(request)
-        if not caller.is_authenticated:
-            raise NotAuthenticated
-        response = page(caller, level)
+        match request.method:
+            case "GET" | "HEAD":
+                response = page(_signed_in(request), level)
+            case "OPTIONS":
+                response = surface.without_content(("GET",))
+            case _:
+                response = surface.refused_method(("GET",))
     except Exception as error:
         response = _failed(request, title, problems.failure(error))
     response.setdefault("Content-Security-Policy", policy(level))

@@ -45,7 +45,7 @@ def page(*methods: str) -> Callable[[View], View]:
             except Exception as error:
                 response = problem_page(request, error, caller)
                 if isinstance(error, BadMethod):
-                    response["Allow"] = ", ".join(methods)
+                    response["Allow"] = surface.allow(methods)
             return with_policy(request, response)
 
         # CSRF is checked by `access.requests`, so that its refusal is a page of ours too.

@@ -74,7 +74,7 @@ def _shown(found: "QuerySet[Run]", asked: Mapping[str, str], caller: Caller) -> 
             part = part[:PAGE_ITEMS][::-1]
             return _as_page(part, caller, has_newer=True, has_older=True)
     if older:
-        rows = rows.filter(documents.after(older))
+        rows = rows.filter(documents.after(older, Run))
     part = list(rows.order_by("-created", "-pk")[: PAGE_ITEMS + 1])
     has_older = len(part) > PAGE_ITEMS
     return _as_page(part[:PAGE_ITEMS], caller, has_newer=bool(older), has_older=has_older)
@@ -95,7 +95,7 @@ def _as_page(
 
 def _before(cursor: str) -> Q:
     """The runs that come earlier in the list."""
-    time, key = documents.place_of(cursor)
+    time, key = documents.place_of(cursor, Run)
     return Q(created__gt=time) | Q(created=time, pk__gt=key) if time else Q()
 
 

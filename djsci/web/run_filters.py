@@ -38,7 +38,7 @@ def moment(text: str) -> datetime:
     """ISO 8601; a `+` that the query made a blank is one again. Without a zone it is UTC."""
     try:
         time = datetime.fromisoformat(text.strip().replace(" ", "+") if "T" in text else text)
-        return time if time.tzinfo else time.replace(tzinfo=UTC)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (ValueError, OverflowError) as error:
         message = "An ISO 8601 time is needed, such as 2027-01-31T12:00:00Z."
         raise BadRequest(message, errors=[{"field": "since", "message": message}]) from error

@@ -168,7 +168,7 @@ async def test_a_file_deleted_while_its_call_is_admitted_is_not_found(
     assert await in_database(Run.objects.count) == 0
 
 
-async def test_one_key_makes_one_run(make_file: MakeFile, caller: Caller):
+async def test_q6_one_key_makes_one_run_of_fifty_posts_at_once(make_file: MakeFile, caller: Caller):
     file = await in_database(make_file, PRINTS)
 
     def begin(count: int) -> Any:

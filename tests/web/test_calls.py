@@ -152,6 +152,8 @@ async def test_head_and_options_never_run(echo, program):
     refused = await program.put("/djsci/sync_py/echo/")
     assert problem_of(refused)["type"] == "bad_method"
     assert refused["Allow"] == "GET, POST, HEAD, OPTIONS"
+    traced = await program.generic("TRACE", "/djsci/call/echo/")
+    assert problem_of(traced)["type"] == "bad_method"
     assert await count_runs() == 0
 
 

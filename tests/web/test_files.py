@@ -1,6 +1,7 @@
 """`api/v1/files/`: what is uploaded is what is shown, found, replaced and removed."""
 
 import json
+from base64 import urlsafe_b64encode
 from typing import Any
 
 import pytest
@@ -274,6 +275,9 @@ async def test_a_list_comes_in_pages_newest_first(program, make_file: MakeFile):
     assert seen == [*reversed(made[1:]), made[0]]
     for bad in ("cursor=x", "limit=0", "limit=x"):
         assert problem_of(await program.get(f"{FILES}?{bad}"))["type"] == "bad_request"
+    cursor = urlsafe_b64encode(b'[null, "x"]').decode()  # such as a list with other keys gives
+    forged = await program.get(f"{FILES}{made[1]}/versions/?cursor={cursor}")
+    assert problem_of(forged)["type"] == "bad_request"
     assert (await program.get(f"{FILES}?limit=1000")).status_code == 200
 
 

@@ -136,7 +136,9 @@ def test_a_frame_is_for_those_who_may_watch_its_run(browser: Client, shown: Show
         assert browser.get(there, headers=FRAMED).status_code == 404
     assert "cannot be shown (404)" in browser.get(there, headers=FRAMED).content.decode()
     assert browser.get(there)["Content-Type"] == "application/problem+json"
-    assert browser.post(path, headers=FRAMED).status_code == 405
+    refused, offered = browser.put(path), browser.options(path)
+    assert (refused.status_code, offered.status_code) == (405, 204)
+    assert refused["Allow"] == offered["Allow"] == "GET, HEAD, OPTIONS"
     plain = shown({"text/plain": "x", "image/png": "", "application/vnd.vega.v5+json": {}})
     assert browser.get(plain, headers=FRAMED).status_code == 404
 

@@ -62,6 +62,13 @@ async def test_head_and_options_have_no_body_and_run_nothing(client):
     assert (await client.get("/djsci/api/v1/runs/")).json()["items"] == before
 
 
+async def test_a_form_without_a_boundary_is_a_problem(client):
+    headers = {"Content-Type": "multipart/form-data"}
+    for path in ("call/plain/", "api/v1/files/", "api/v1/files/plain/runs/"):
+        answer = await client.post(f"/djsci/{path}", content=b"no form", headers=headers)
+        assert (answer.status_code, answer.json()["type"]) == (400, "bad_request"), path
+
+
 async def test_events_come_while_the_run_goes_on_and_a_cut_resumes(client):
     seen: list[str] = []
     async with client.stream("GET", "/djsci/call/plain/?pause=0.3", headers=SSE) as answer:

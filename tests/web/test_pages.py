@@ -88,6 +88,8 @@ def test_options_and_heads_that_could_run_say_only_what_is_served(
     form = f"/djsci/console/files/{make_file(TYPED).pk}/run/"
     page = browser.options("/djsci/console/")
     assert (page.status_code, page["Allow"]) == (204, "GET, HEAD, OPTIONS")
+    refused = browser.put("/djsci/console/")
+    assert (refused.status_code, refused["Allow"]) == (405, "GET, HEAD, OPTIONS")
     for answer in (browser.options(form), browser.head(form)):
         assert (answer.status_code, answer["Allow"]) == (204, "POST, HEAD, OPTIONS")
         assert answer.content == b""
