@@ -12,7 +12,7 @@ from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
 
 from . import bundle
-from .base import Limits, Stop
+from .base import Limits, Stop, known_of
 from .cells import Cells, Failed
 from .frames import Frames, reason
 from .played import Played
@@ -120,6 +120,7 @@ class Execution(Played):
         head = {
             "nonce": self.frames.nonce,
             "request": self.request.to_dict(),
+            "known": known_of(source, self.limits),
             "kind": source.kind,
             "entry": source.name,
             "has_handler": source.has_handler,

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from . import frames, processes, rehearsal
+from .artifacts import LOCAL
 from .output import Channel
 from .run import Run
 
 RUN = 3  # the descriptor of the run's socket
-LOCAL = "DJSCI_LOCAL"  # a variable that `djsci run` sets: home and files stay the user's own
 
 
 def become(run: int, out: int, err: int, *more: int) -> int | None:
