@@ -25,7 +25,7 @@ class Limits:
 
 def known_of(source: Source, limits: Limits) -> dict[str, Any]:
     """What `djsci.run` is for the user's code."""
-    named = {"id": source.run, "file": source.file, "version": source.version}
+    named = {"id": source.run, "file": source.file}
     return {name: value for name, value in named.items() if value} | {"timeout": limits.timeout}
 
 
