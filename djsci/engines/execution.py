@@ -16,7 +16,7 @@ from .base import Limits, Stop, known_of
 from .cells import Cells, Failed
 from .frames import Frames, reason
 from .played import Played
-from .provisioner import Unit
+from .unit import Unit
 
 CALL = "__import__('djsci.guest.kernel', fromlist=['_']).{}()"
 AWAIT = f"await {CALL}"
