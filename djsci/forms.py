@@ -13,46 +13,14 @@ from djsci.access import permissions
 from djsci.access.requests import caller_of
 from djsci.access.tokens import SCOPES
 from djsci.core.errors import BadRequest, DjsciError, TooLarge
-from djsci.core.jsontext import parse_json
 from djsci.core.sources import Source
 
-from . import conf, names, options, uploads, versions
+from . import conf, names, naming, options, uploads, versions
+from .form_fields import SeveralFiles, StrictJson
 from .models import PrivateFile, Token, Version
 
 SETTINGS = ("engine", "timeout", "memory", "retries", "queue", "concurrency", "output")
 SUPERUSER_FIELDS = ("owner", "trusted", "connections")
-
-
-class SeveralFiles(forms.FileField):
-    """Any number of uploaded files, as a list."""
-
-    class Input(forms.FileInput):
-        allow_multiple_selected = True
-
-    widget = Input
-
-    def clean(self, data: Any, initial: Any = None) -> Any:
-        given = data if isinstance(data, list | tuple) else [data]
-        return [super(SeveralFiles, self).clean(one, None) for one in given if one]
-
-
-class StrictJson(forms.CharField):
-    """JSON that every database stores as it is: no NaN, no NUL, no duplicate keys."""
-
-    widget = AdminTextareaWidget
-
-    def prepare_value(self, value: Any) -> Any:
-        return value if isinstance(value, str) else forms.JSONField().prepare_value(value)
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        try:
-            return parse_json(text) if text.strip() else None
-        except BadRequest as error:
-            raise forms.ValidationError(error.detail) from error
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        return forms.JSONField(required=False).has_changed(initial, data)
 
 
 class FileForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -156,7 +124,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
             return former
         try:
             wanted = PrivateFile(pk=self.instance.pk, name=names.file_name(given))
-            uploads.require_free_name(wanted)
+            naming.require_free_name(wanted)
         except DjsciError as error:
             raise forms.ValidationError(error.detail) from error
         return wanted.name

@@ -3,13 +3,12 @@
 import dataclasses
 import json
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from django.core.exceptions import SuspiciousFileOperation
-from django.db import IntegrityError, connection, transaction
+from django.db import transaction
 from django.db.models import Q, TextField
 from django.db.models.functions import Cast
 
@@ -33,9 +32,9 @@ from .access import audit, permissions
 from .access.callers import Caller
 from .access.database import writing
 from .models import PrivateFile, Version
+from .naming import naming
 
 MOST_PARTS = 1000
-_NAMES_LOCK = 0x646A73636E  # "djscn": the key of PostgreSQL's advisory lock for names
 
 
 def find(ref: str) -> PrivateFile:
@@ -121,7 +120,7 @@ def create(
 
 def add(file: PrivateFile, source: Source, *, uploader: Any) -> None:
     """Store a file that is not stored yet, with `source` as its first version."""
-    with _naming(file):
+    with naming(file):
         file.save(force_insert=True)
         _put_forward(file, _keep(file, source, uploader=uploader))
 
@@ -184,7 +183,7 @@ def save(file: PrivateFile, *, fields: Sequence[str]) -> None:
     if PrivateFile.objects.filter(pk=file.pk, name=file.name).exists():
         file.save(update_fields=fields)
         return
-    with _naming(file):
+    with naming(file):
         file.save(update_fields=fields)
 
 
@@ -241,40 +240,6 @@ def delete(file: PrivateFile) -> None:
             last_use |= dict.fromkeys(version.files.values(), version.created)
         locked.delete()
         transaction.on_commit(lambda: _discard(last_use))
-
-
-@contextmanager
-def _naming(file: PrivateFile) -> Iterator[None]:
-    """A transaction that writes `file`; at its end no other file has its name, in any case."""
-    try:
-        with writing():
-            if connection.vendor == "postgresql":  # SQLite has one writer at a time anyway
-                with connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_NAMES_LOCK])
-            yield
-            require_free_name(file)
-    except IntegrityError as error:
-        if file.name is None or not PrivateFile.objects.filter(name=file.name).exists():
-            raise
-        raise _taken() from error
-
-
-def require_free_name(file: PrivateFile) -> None:
-    """Raise `Conflict` when another file has the name of `file`, in whatever case."""
-    if file.name is None:
-        return
-    others = PrivateFile.objects.exclude(pk=file.pk)
-    if others.filter(pk=file.name).exists():
-        raise names.refusal("name", "A name may not be the id of another file.")
-    wanted = file.name.casefold()
-    for other in others.exclude(name=None).values_list("name", flat=True).iterator():
-        if unicodedata.normalize("NFC", str(other)).casefold() == wanted:
-            raise _taken()
-
-
-def _taken() -> Conflict:
-    message = "Another file has this name, in this case or in another."
-    return Conflict(message, errors=[{"field": "name", "message": message}])
 
 
 def _keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:

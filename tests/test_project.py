@@ -27,6 +27,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from asgi_project import environment
 from tests import live, servers
+from tests.test_documents import blocks
 
 ROOT = Path(__file__).parent.parent
 UP = [sys.executable, "-m", "djsci", "up"]
@@ -186,6 +187,7 @@ def test_make_run_prints_lines_that_answer_and_works_a_second_time(make_run: Any
     ]
     assert answer(calls[2])["result"]["total"] == "433.80"
     assert_hashed_files_are_kept_for_ever(first.port)
+    assert_readmes_lines_answer(first.port, clone)
     first.interrupt()
     second = make_run()
     again = second.wait_until_it_serves().replace(f":{second.port}", f":{first.port}")
@@ -205,6 +207,28 @@ def assert_hashed_files_are_kept_for_ever(port: int) -> None:
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
         assert answer.content == (ROOT / "djsci/static/djsci" / f"console.{kind}").read_bytes()
+
+
+def assert_readmes_lines_answer(port: int, clone: Path) -> None:
+    """Those that use what `make run` has left in `data/`, and those that make a token."""
+    lines = [text for text in blocks("README.md", "sh") if "token" in text]
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("DJ")}
+    said = ""
+    for text in lines:
+        done = subprocess.run(
+            ["sh", "-ec", text.replace("127.0.0.1:8000", f"127.0.0.1:{port}")],
+            cwd=clone,
+            env={**kept, "PYTHONPATH": ""},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+        assert done.returncode == 0, done.stderr
+        said += done.stdout
+    whole = ('"heyo multiverse !!!! [notebook]"', '"heyo multiverse !!!! [python]"', '"433.80"')
+    assert [text for text in whole if text not in said] == []
+    assert '"type":"end","state":"succeeded"' in said.replace(" ", "")
+    assert re.search(r"^djsci_\w{42}$", said, re.MULTILINE)
 
 
 def test_the_wheel_holds_the_console(tmp_path: Path):

@@ -52,6 +52,14 @@ def read(text: str) -> UploadedFile:
     )
 
 
+def takes_file(schema: Mapping[str, Any]) -> bool:
+    """Whether a parameter of this schema is a file, or a list of them."""
+    branches = [schema, *schema.get("anyOf", [])]
+    return any(
+        part.get("format") == FORMAT for one in branches for part in (one, one.get("items") or {})
+    )
+
+
 def attach(schema: Mapping[str, Any], values: Mapping[str, Any], request: HandlerRequest) -> Any:
     """`values` with the request's files: those of fields that take one, and those referred to."""
     if not request.FILES:

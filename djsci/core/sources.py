@@ -44,6 +44,7 @@ class Source:
     warnings: tuple[str, ...] = ()
     file: str = ""  # whose version it is, and which one: for engines that keep it loaded
     version: str = ""
+    run: str = ""  # the id of the run that plays it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from djsci.core.events import Event
 from djsci.core.sources import Source
@@ -21,6 +21,12 @@ class Limits:
     pids: int = 64
     result: int = 6 << 20
     artifacts: int = 64 << 20  # of all of a run's together
+
+
+def known_of(source: Source, limits: Limits) -> dict[str, Any]:
+    """What `djsci.run` is for the user's code."""
+    named = {"id": source.run, "file": source.file}
+    return {name: value for name, value in named.items() if value} | {"timeout": limits.timeout}
 
 
 class Stop:

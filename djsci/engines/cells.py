@@ -17,7 +17,7 @@ from djsci.core import events
 from djsci.core.sources import SourceCell
 
 from .frames import Frames, explained, reason
-from .provisioner import Unit
+from .unit import Unit
 
 Emit = Callable[[events.Event], Awaitable[None]]
 IDLE_MISSING = 4.0  # seconds without a message after the reply, then the cell is done

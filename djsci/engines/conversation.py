@@ -16,7 +16,7 @@ from djsci.core.sources import Source
 from djsci.guest import frames as wire
 from djsci.guest.requests import HandlerRequest
 
-from .base import Limits, Stop
+from .base import Limits, Stop, known_of
 from .frames import Frames, reason
 from .played import Played
 from .workers import Worker
@@ -132,6 +132,7 @@ class Conversation(Played):
                 "part": self.part,
                 "own": self.own,
                 "request": self.request.to_dict(),
+                "known": known_of(source, self.limits),
                 "name": source.name,
                 "kind": source.kind,
                 "cells": [

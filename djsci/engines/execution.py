@@ -12,11 +12,11 @@ from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
 
 from . import bundle
-from .base import Limits, Stop
+from .base import Limits, Stop, known_of
 from .cells import Cells, Failed
 from .frames import Frames, reason
 from .played import Played
-from .provisioner import Unit
+from .unit import Unit
 
 CALL = "__import__('djsci.guest.kernel', fromlist=['_']).{}()"
 AWAIT = f"await {CALL}"
@@ -120,6 +120,7 @@ class Execution(Played):
         head = {
             "nonce": self.frames.nonce,
             "request": self.request.to_dict(),
+            "known": known_of(source, self.limits),
             "kind": source.kind,
             "entry": source.name,
             "has_handler": source.has_handler,

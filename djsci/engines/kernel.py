@@ -22,7 +22,7 @@ from .base import Engine, Limits, Stop
 from .execution import Execution
 from .ground import Ground
 from .pool import NATIVE, Pool
-from .provisioner import StartFailed, Unit
+from .unit import StartFailed, Unit
 
 logger = logging.getLogger(__name__)
 WATCH = 0.2  # seconds between two looks at the memory

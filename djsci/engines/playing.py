@@ -18,7 +18,7 @@ from djsci.guest.modules import run_code
 from djsci.guest.requests import HandlerRequest
 
 from . import folders
-from .base import Limits
+from .base import Limits, known_of
 from .capture import Name, listener
 from .code import cell_code, module_code, plain_python
 from .companions import Companions
@@ -127,6 +127,7 @@ class Play:
             api.Channel(
                 send=self.send,
                 request=self.request,
+                run=known_of(self.source, self.limits),
                 is_cancelled=self.is_cancelled.is_set,
                 folder=folder,
                 on_result=None if self.source.has_handler else self._keep,

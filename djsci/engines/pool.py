@@ -18,7 +18,7 @@ from zmq.constants import SocketOption
 from . import folders
 from .bundle import write_guest
 from .ground import Ground
-from .provisioner import StartFailed, Unit, make_folder
+from .unit import StartFailed, Unit, make_folder
 
 logger = logging.getLogger(__name__)
 NATIVE = "python3"

@@ -14,13 +14,14 @@ from .artifacts import keep_here
 from .files import File
 from .requests import HandlerRequest
 from .responses import Response
-from .results import ResultRefused, encode
+from .results import ResultRefused, answer, encode
 
 __all__ = ["File", "Response", "artifact", "cancelled", "log", "params", "progress", "request"]
 __all__ += ["result", "run"]
 
 LEVELS = ("debug", "info", "warning", "error")
 FIELDS = 64 << 10  # bytes of a log entry's fields
+MOST = 1 << 30  # bytes of a result that nobody but its user waits for
 PACE = 0.05  # seconds between two steps that are shown
 Item = TypeVar("Item")
 
@@ -119,10 +120,13 @@ def artifact(what: Any, name: str | None = None) -> None:
 
 
 def result(value: Any) -> None:
-    """Set the result of a notebook that has no handler; the last call counts."""
+    """Set the result of a notebook that has no handler; the last call counts.
+
+    Without a run it is printed, as the JSON that a caller would get.
+    """
     channel = _channel()
     if channel is None:
-        print(f"result: {value!r}")  # noqa: T201
+        print(f"result: {encode(answer(value)[0], limit=MOST)}")  # noqa: T201
     elif channel.on_result is None:
         raise RuntimeError("djsci.result() is for notebooks without a handler; return the value")
     else:

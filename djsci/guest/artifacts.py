@@ -13,6 +13,7 @@ from .frames import PART
 from .quota import DEPTH, LONGEST_PART, Quota, named, refusal
 from .responses import BYTES
 
+LOCAL = "DJSCI_LOCAL"  # a variable that `djsci run` sets: home and files stay the user's own
 ENTRIES = 10_000  # of the folder that are looked at
 NAMED = 20  # of what was left out, in the log
 _TEMPORARY = re.compile(r"tmp[a-z0-9_]{8}.*", re.DOTALL)
@@ -29,7 +30,10 @@ Mark = tuple[int, int, int, int]
 
 
 class Artifacts:
-    """The artifacts of one run: what was in `folder` when this was made is none of them."""
+    """The artifacts of one run: what was in `folder` when this was made is none of them.
+
+    On the user's own machine a companion that was written to is one: the next run reads it there.
+    """
 
     def __init__(self, folder: str, *, send: Send, send_bytes: SendBytes, limit: int) -> None:
         self.folder = folder
@@ -38,7 +42,8 @@ class Artifacts:
         self._quota = Quota(limit)
         self._lock = threading.RLock()
         self._handed: set[Mark] = set()
-        self._known = {path for path, _ in self._entries()}
+        self._known = {path: _mark_at(path) for path, _ in self._entries()}
+        self._keeps_changed = LOCAL in os.environ
 
     def add(self, what: Any, name: str | None = None) -> None:
         """Send bytes, or the file at a path, at once. Over the limit it is said in the log."""
@@ -64,7 +69,8 @@ class Artifacts:
         """Send what the run has left in its folder; name what cannot be sent."""
         left_out: list[tuple[str, str]] = []
         for path, reason in self._entries():
-            if path not in self._known:
+            is_changed = self._keeps_changed and self._known.get(path) != _mark_at(path)
+            if path not in self._known or is_changed:
                 name = os.path.relpath(path, self.folder)
                 reason = reason or self._leave(path, unicodedata.normalize("NFC", name))
                 if reason:
@@ -188,6 +194,13 @@ def _pieces(descriptor: int, size: int) -> Iterator[bytes]:
     while size > 0 and (piece := os.read(descriptor, min(PART, size))):
         size -= len(piece)
         yield piece
+
+
+def _mark_at(path: str) -> Mark | None:
+    try:
+        return _mark(os.lstat(path))
+    except OSError:
+        return None
 
 
 def _mark(status: os.stat_result) -> Mark:

@@ -128,6 +128,7 @@ def begin() -> None:
         api.Channel(
             send=run.send,
             request=run.request,
+            run=run.head["known"],
             folder=run.folder,
             on_result=None if run.head["has_handler"] else run.give,
             on_artifact=run.artifacts.add,

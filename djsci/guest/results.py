@@ -16,17 +16,15 @@ from typing import Any
 from uuid import UUID
 
 from . import tables
+from .quick import DEPTH, DIGITS, NotPlain, Over, quick, size_of
 from .responses import Response, answer
 from .times import datetime_text, duration_text, time_text
 
 __all__ = ["DEPTH", "Response", "ResultRefused", "answer", "encode"]
 
-DEPTH = 200  # containers within each other
-DIGITS = 4300  # of an int: what Python itself reads back
 _BITS = 14_286  # an int with more bits has more digits than that
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 _text = json.encoder.encode_basestring
-_dumps = json.dumps  # kept: user code may replace the module's
 
 
 class ResultRefused(Exception):
@@ -42,80 +40,25 @@ class ResultRefused(Exception):
         return "ResultTooLarge" if self.code == "result_too_large" else "ResultNotJson"
 
 
-class _NotPlain(Exception):
-    """The quick way does not do for this value."""
-
-
-class _Over(Exception):
-    """It is larger than the limit."""
-
-
 def encode(value: Any, *, limit: int, path: str = "$") -> str:
     """`value` as compact JSON text of at most `limit` bytes.
 
     Raises `ResultRefused`. Plain values go through C; the others, and what is refused, are walked.
     """
     try:
-        text = _quick(value, limit)
-    except _Over:
+        text = quick(value, limit)
+    except Over:
         raise _too_large(path, limit) from None
-    except (_NotPlain, ValueError, RecursionError):
+    except (NotPlain, ValueError, RecursionError):
         walk = _Walk(limit, path)
         try:
             walk.add(value, path)
         except RecursionError:
             raise _refused(path, f"is nested deeper than {DEPTH} levels") from None
         text = "".join(walk.parts)
-    if _size(text) > limit:
+    if size_of(text) > limit:
         raise _too_large(path, limit)
     return text
-
-
-def _quick(value: Any, limit: int) -> str:
-    if sys.get_int_max_str_digits() != DIGITS:
-        raise _NotPlain
-    _least(value, 1, limit)
-    text = _dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    _size(text)  # a lone surrogate is a ValueError
-    return text
-
-
-def _least(value: Any, depth: int, limit: int) -> int:
-    """At least so many bytes it is; `_NotPlain` unless C json writes all of it as it should be.
-
-    `_Over` as soon as it is more than `limit`: a small list may hold another many times over.
-    """
-    kind = type(value)
-    if kind is str:
-        size = len(value) + 2
-    elif kind is int or kind is float or kind is bool or value is None:
-        size = 1
-    elif depth > DEPTH:
-        raise _NotPlain
-    elif kind is dict:
-        if not all(type(key) is str for key in value):
-            raise _NotPlain
-        size = sum(map(len, value)) + 2 * len(value) + _least_of(value.values(), depth, limit)
-    elif kind is list or kind is tuple:
-        size = _least_of(value, depth, limit)
-    else:
-        raise _NotPlain
-    if size > limit:
-        raise _Over
-    return size
-
-
-def _least_of(items: Iterable[Any], depth: int, limit: int) -> int:
-    size = 1
-    for item in items:
-        kind = type(item)
-        if kind is int or kind is float:
-            size += 2
-        else:
-            size += 1 + _least(item, depth + 1, limit - size)
-        if size > limit:
-            raise _Over
-    return size
 
 
 class _Walk:
@@ -130,7 +73,7 @@ class _Walk:
 
     def write(self, text: str, path: str) -> None:
         try:
-            self.size += _size(text)
+            self.size += size_of(text)
         except UnicodeEncodeError:
             raise _refused(
                 path, "holds a lone surrogate, which no encoding has; replace it"
@@ -192,10 +135,10 @@ class _Walk:
         except ValueError as error:
             raise _refused(path, str(error)) from None
         try:
-            text = _quick(plain, self.limit - self.size)
-        except _Over:
+            text = quick(plain, self.limit - self.size)
+        except Over:
             raise _too_large(self.root, self.limit) from None
-        except (_NotPlain, ValueError):
+        except (NotPlain, ValueError):
             self.add(plain, path)
         else:
             self.write(text, path)
@@ -293,10 +236,6 @@ def _sorted(items: list[Any]) -> list[Any]:
         return sorted(items)
     except TypeError:
         return sorted(items, key=lambda item: (type(item).__name__, repr(item)))
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode())
 
 
 def _printable(text: str) -> str:

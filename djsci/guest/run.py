@@ -85,6 +85,7 @@ class Run:
             api.Channel(
                 send=self.channel.send,
                 request=self.request,
+                run=self.head["known"],
                 is_cancelled=self.channel.is_stopped,
                 folder=self.folder,
                 on_result=None if self.head["has_handler"] else self._give,

@@ -16,11 +16,11 @@ def collect(entry: Path, more: Sequence[Path] = ()) -> dict[str, bytes]:
 
     Raises `BadRequest` for what cannot be read.
     """
-    files = {entry.name: _read(entry)}
+    files = {entry.name: read(entry)}
     for path in more:
         if path.name in files:
             raise BadRequest(f"{path}: two files may not share the name {path.name!r}.")
-        files[path.name] = _read(path)
+        files[path.name] = read(path)
     beside = {
         path.name: path
         for path in sorted(entry.parent.iterdir())
@@ -29,13 +29,14 @@ def collect(entry: Path, more: Sequence[Path] = ()) -> dict[str, bytes]:
     waiting = [name for name in files if name == entry.name or name.endswith(".py")]
     while waiting:
         for name in list(_mentioned(_code(files[waiting.pop()]), beside)):
-            files[name] = _read(beside.pop(name))
+            files[name] = read(beside.pop(name))
             if name.endswith(".py"):
                 waiting.append(name)
     return files
 
 
-def _read(path: Path) -> bytes:
+def read(path: Path) -> bytes:
+    """Its bytes. Raises `BadRequest`."""
     try:
         return path.read_bytes()
     except OSError as error:

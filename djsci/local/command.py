@@ -7,26 +7,29 @@ import math
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from djsci.core import adapters, parameters, requests, sources
+from djsci.core import adapters, attachments, parameters, requests, sources
+from djsci.core.artifacts import ArtifactContent, content_type
 from djsci.core.errors import BadRequest, DjsciError
 from djsci.core.sources import Source, SourceLimits
 from djsci.engines.base import Engine, Limits, Stop
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.local import LocalEngine
-from djsci.guest.requests import HandlerRequest
+from djsci.guest.requests import HandlerRequest, UploadedFile
 from djsci.names import part_names
 
 from . import beside, usage
+from .kept import Kept
 from .printer import Printer
 
 SUCCEEDED, FAILED, USAGE, TIMED_OUT, INTERRUPTED = 0, 1, 2, 124, 130
 YEARS = 10 * 365 * 86400.0
-MOST = 1 << 30  # bytes of the files, and of the result
+MOST = 1 << 30  # bytes of the files, of the result, and of what is left
 MEMORY = 1 << 50  # it is the user's own machine: nothing is held to less than all of it
 
 
@@ -41,14 +44,20 @@ def add_to(commands: Any) -> None:
     run.add_argument("file", metavar="FILE", nargs="?", type=Path, help="a .py or .ipynb")
     run.add_argument(
         "-p", "--parameter", metavar="NAME=VALUE", action="append", default=[], dest="given",
-        help="may be repeated; one name given twice makes a list",
+        help="may be repeated; one name given twice makes a list; NAME=@PATH for a file",
+    )  # fmt: skip
+    run.add_argument(
+        "--request", metavar="'[METHOD] /PATH[?QUERY]'", default="",
+        help="the HTTP request that the handler sees, for files that look at it; default: POST /",
     )  # fmt: skip
     run.add_argument(
         "--with", metavar="FILE", action="append", default=[], type=Path, dest="more",
         help="one more companion; those beside FILE that it imports or names go with it anyway",
     )  # fmt: skip
     run.add_argument("--adapter", default=adapters.AUTO, help="how FILE is read; default: auto")
-    run.add_argument("--json", action="store_true", help="only the result on stdout, on one line")
+    run.add_argument(
+        "--json", action="store_true", help="the result on one line, on a terminal too"
+    )
     run.add_argument("--output", metavar="FILE", type=Path, help="write the result there as well")
     run.add_argument(
         "--artifacts", metavar="FOLDER", type=Path, default=Path(),
@@ -71,17 +80,21 @@ def execute(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
         if options.wants_help:
             sys.stdout.write(usage.of_source(str(options.file), source.parameters))
             return SUCCEEDED
-        values = parameters.validate(
-            source.parameters, _given(options.given), is_text=True, is_strict=True
-        )
+        request = _request(source.parameters, options.given, options.request)
     except DjsciError as error:
         _refuse(error)
         return USAGE
-    has_colours = sys.stdout.isatty() and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
-    printer = Printer(sys.stdout, sys.stderr, is_quiet=options.json, has_colours=has_colours)
+    printer = Printer(
+        sys.stdout,
+        sys.stderr,
+        is_pretty=sys.stdout.isatty() and not options.json,
+        has_colours=sys.stderr.isatty() and not os.environ.get("NO_COLOR"),
+    )
+    kept = Kept(options.artifacts)
     try:
-        asyncio.run(_play(source, requests.from_parameters(values), options, printer))
-        return _finish(options, printer)
+        asyncio.run(_play(source, request, options, printer, kept))
+        status = _finish(options, printer)
+        return FAILED if kept.lost and status == SUCCEEDED else status
     except BrokenPipeError:  # whoever read what is printed has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
@@ -95,14 +108,52 @@ def _read(options: argparse.Namespace) -> Source:
     return sources.read(name, files, limits=SourceLimits(upload=MOST), adapter=options.adapter)
 
 
-def _given(pairs: list[str]) -> dict[str, list[str]]:
-    values: dict[str, list[str]] = {}
+def _request(schema: Mapping[str, Any], pairs: list[str], line: str) -> HandlerRequest:
+    """What the handler is called with. Raises `BadParameters`, `BadRequest`."""
+    texts, files = _given(schema, pairs)
+    sent = requests.build(files=files)
+    values = attachments.attach(schema, parameters.from_text(schema, texts), sent)
+    checked = parameters.validate(schema, values, is_text=False, is_strict=True)
+    plain, more = attachments.detach(schema, checked)
+    request = requests.from_parameters(plain)
+    if line:
+        method, _, target = line.rpartition(" ")
+        path, _, query = target.partition("?")
+        request = requests.build(
+            method=method or "GET",
+            path=path,
+            query=query,
+            headers=request.headers if pairs else None,
+            body=request.body if pairs else b"",
+            content_type=request.content_type if pairs else "",
+            parameters=plain,
+        )
+    return replace(request, FILES=requests.with_files(sent.FILES, more))
+
+
+def _given(
+    schema: Mapping[str, Any], pairs: list[str]
+) -> tuple[dict[str, list[str]], list[tuple[str, UploadedFile]]]:
+    """Texts by name, and the files."""
+    texts: dict[str, list[str]] = {}
+    files: list[tuple[str, UploadedFile]] = []
     for pair in pairs:
         name, is_pair, text = pair.partition("=")
         if not is_pair or not name:
             raise BadRequest(f"-p takes NAME=VALUE, not {pair!r}.")
-        values.setdefault(name, []).append(text)
-    return values
+        is_file = attachments.takes_file(schema.get("properties", {}).get(name, {}))
+        if is_file and text.startswith("@"):
+            files.append((name, _file(Path(text[1:]).expanduser())))
+        elif is_file and os.path.isfile(text):
+            raise BadRequest(f"{name}: -p {name}=@{text} gives the file.")
+        else:
+            texts.setdefault(name, []).append(text)
+    return texts, files
+
+
+def _file(path: Path) -> UploadedFile:
+    content = beside.read(path)
+    return UploadedFile(name=path.name, content_type=content_type(path.name), content=content)
 
 
 def _refuse(error: DjsciError) -> None:
@@ -112,12 +163,14 @@ def _refuse(error: DjsciError) -> None:
 
 
 async def _play(
-    source: Source, request: HandlerRequest, options: argparse.Namespace, printer: Printer
+    source: Source,
+    request: HandlerRequest,
+    options: argparse.Namespace,
+    printer: Printer,
+    kept: Kept,
 ) -> None:
-    engine: Engine = LocalEngine(options.artifacts)
-    if source.needs_kernel:
-        engine = KernelEngine(size=0)
-    limits = Limits(timeout=options.timeout, memory=MEMORY, result=MOST)
+    engine: Engine = KernelEngine(size=0) if source.needs_kernel else LocalEngine()
+    limits = Limits(timeout=options.timeout, memory=MEMORY, result=MOST, artifacts=MOST)
     stop = Stop()
     with _stopped_by_signals(stop):
         await engine.open()
@@ -126,15 +179,13 @@ async def _play(
         try:
             async with aclosing(engine.execute(source, request, limits=limits, stop=stop)) as said:
                 async for event in said:
+                    if isinstance(event, ArtifactContent):
+                        kept.take(event)
                     printer.show(event)
         finally:
             await engine.close()
-    if isinstance(engine, LocalEngine):
-        for line in engine.lost:
-            printer.say(f"djsci: not kept: {line}")
-        if engine.left:
-            left = ", ".join(str(options.artifacts / name) for name in engine.left)
-            printer.say(f"djsci: left {left}")
+    for line in kept.told():
+        printer.say(line)
 
 
 @contextlib.contextmanager

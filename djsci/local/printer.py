@@ -1,4 +1,4 @@
-"""Events of a run as a terminal shows them: what is printed, displays, progress, errors."""
+"""Events of a run as a terminal shows them: the result on stdout, all else on stderr."""
 
 import base64
 import json
@@ -16,14 +16,13 @@ _ERASE = "\r\x1b[K"
 class Printer:
     """Shows events as they come; keeps the result and the end for last.
 
-    `is_quiet`: `out` is for the result alone, what is printed goes to `err`.
+    `is_pretty`: the result is indented, else on one line.
     """
 
-    def __init__(self, out: TextIO, err: TextIO, *, is_quiet: bool, has_colours: bool) -> None:
+    def __init__(self, out: TextIO, err: TextIO, *, is_pretty: bool, has_colours: bool) -> None:
         self.out = out
         self.err = err
-        self.printed = err if is_quiet else out
-        self.is_quiet = is_quiet
+        self.is_pretty = is_pretty
         self.has_colours = has_colours
         self.is_live = err.isatty()
         self.result: events.Result | None = None
@@ -36,17 +35,17 @@ class Printer:
     def show(self, event: Event) -> None:
         """Write what one event says."""
         match event:
-            case events.Stream(name=name, text=text):
-                self._write(self.printed if name == "stdout" else self.err, text)
+            case events.Stream(text=text):
+                self._write(text)
             case events.Display(data=data):
-                self._write(self.printed, _display(data))
+                self._write(_display(data))
             case events.Progress():
                 self._show_status(_far(event))
             case events.Cell(index=index, count=count, state="start"):
                 self._show_status(f"cell {index} of {count}")
             case events.Log(level=level, message=message, fields=fields):
                 more = "".join(f" {name}={_short(value)}" for name, value in fields.items())
-                self._write(self.err, f"[{level}] {message}{more}\n")
+                self._write(f"[{level}] {message}{more}\n")
             case events.Error():
                 self._show_error(event)
             case events.Result():
@@ -63,33 +62,34 @@ class Printer:
         text = self.result.value.text
         if output is not None:
             output.write_bytes(_body(text, self.result.http))
-        if not self.is_quiet:
-            self._end_line()
+        self._end_line()
+        status = (self.result.http or {}).get("status", 200)
+        if status >= 400:
+            self.say(f"djsci: the answer's HTTP status is {status}")
+        if self.is_pretty:
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
         self.out.write(f"{text}\n")
         self.out.flush()
 
     def say(self, text: str) -> None:
         """A line of our own."""
-        self._write(self.err, f"{text}\n")
+        self._write(f"{text}\n")
 
     def _show_error(self, error: events.Error) -> None:
         self.error = error
         lines = error.traceback or (f"{error.ename}: {error.evalue}",)
-        if self._is_line_open and self.is_live and self.printed.isatty():
-            self._write(self.printed, "\n")
+        self._end_line()
         text = "\n".join(lines).rstrip("\n") + "\n"
-        self._write(self.err, text.replace(*self.named) if self.named[0] else text)
+        self._write(text.replace(*self.named) if self.named[0] else text)
 
-    def _write(self, stream: TextIO, text: str) -> None:
+    def _write(self, text: str) -> None:
         if not text:
             return
         self._erase()
         plain = text if self.has_colours else _ANSI.sub("", text)
-        if stream is self.out:
-            self._is_line_open = not plain.endswith("\n")
-        stream.write(plain)
-        stream.flush()
+        self._is_line_open = not plain.endswith("\n")
+        self.err.write(plain)
+        self.err.flush()
 
     def _show_status(self, text: str) -> None:
         if self.is_live and not self._is_line_open and text != self._status:
@@ -104,8 +104,9 @@ class Printer:
             self.err.flush()
 
     def _end_line(self) -> None:
-        if self._is_line_open:
-            self.out.write("\n")
+        """A line of ours does not go on where the run's own stopped, on a terminal."""
+        if self._is_line_open and self.is_live:
+            self._write("\n")
 
 
 def _display(data: dict[str, Any]) -> str:

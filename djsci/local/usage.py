@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-_KINDS = {"string": "text", "integer": "whole number", "array": "list", "null": "null"}
+_KINDS = {"string": "text", "integer": "whole number", "null": "null", "binary": "file, as @PATH"}
 
 
 def of_source(name: str, schema: Mapping[str, Any]) -> str:
@@ -43,6 +43,9 @@ def _kind(part: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
         return " or ".join(_kind(branch, parts) for branch in part["anyOf"])
     if "enum" in part:
         return " | ".join(_json(value) for value in part["enum"])
+    if part.get("type") == "array":
+        items = part.get("items") or {}
+        return f"list of {_kind(items, parts)}" if items else "list"
     kind = part.get("format") or part.get("type") or "anything"
     bounds = {"minimum": ">=", "maximum": "<=", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
     said = [f" {sign} {part[key]}" for key, sign in bounds.items() if key in part]

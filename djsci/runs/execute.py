@@ -128,7 +128,10 @@ async def _run(
 def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:
     """What runs, with what, and how by what holds now: trust may have been given or withdrawn."""
     source = replace(
-        versions.source(run.version), file=str(run.file_id), version=str(run.version_id)
+        versions.source(run.version),
+        file=str(run.file_id),
+        version=str(run.version_id),
+        run=str(run.pk),
     )
     return source, stored_request(run), registry.choose(run.file, run.version, source)
 

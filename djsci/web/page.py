@@ -15,7 +15,6 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from djsci import problems, surface
-from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.access.callers import Caller
 from djsci.core.errors import BadMethod, Forbidden, NotAuthenticated, NotFound
@@ -99,19 +98,16 @@ def render(
         "nonce": nonce(request),
         "csrf": get_token(request),
         "caller": caller,
-        "admin_url": _admin_url(caller, "changelist"),
-        "upload_url": _admin_url(caller, "add")
-        if caller and permissions.may_upload(caller)
-        else None,
+        "admin_url": _admin_url(caller),
         "logout_url": _url("logout"),
     }
     return django_render(request, f"djsci/{template}", {**shared, **context}, status=status)
 
 
-def _admin_url(caller: Caller | None, page_name: str) -> str | None:
+def _admin_url(caller: Caller | None) -> str | None:
     if caller is None or not caller.user.is_staff:
         return None
-    return _url(f"admin:djsci_privatefile_{page_name}")
+    return _url("admin:djsci_privatefile_changelist")
 
 
 def _url(name: str, *args: Any) -> str | None:

@@ -143,6 +143,15 @@ CASES: tuple[Case, ...] = (
         parameters={"when": "2026-02-28", "days": 3},
     ),
     Case(
+        "what is known of a run",
+        _lines("""
+        import djsci
+        def djsci_handler(request):
+            return [djsci.run, djsci.cancelled()]
+        """),
+        [("result", '[{"timeout":30},false]', None), OK],
+    ),
+    Case(
         "a Response chooses the HTTP answer",
         _lines("""
         import djsci

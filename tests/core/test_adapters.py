@@ -330,8 +330,6 @@ def test_an_http_function_is_known_by_its_decorator():
 
 
 async def test_an_http_function_answers_as_flask_would():
-    for name in ("flask", "functions_framework"):
-        pytest.importorskip(name)
     engine = ThreadEngine(1)
     await engine.open()
     posted = {"body": b'{"name": "ada"}', "content_type": "application/json", "method": "POST"}

@@ -3,50 +3,35 @@
 import re
 import socket
 import threading
-from types import TracebackType
+from typing import Any, Self
+
+from .accepting import Accepting
 
 
-class Listeners:
+class Listeners(Accepting):
     """`hits`: the names of the attacks that arrived; what cannot be told is "tcp" or "udp"."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.hits: set[str] = set()
-        self._tcp = socket.create_server(("127.0.0.1", 0), backlog=200)
         self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.bind(("127.0.0.1", 0))
-        self.tcp_port: int = self._tcp.getsockname()[1]
+        self.tcp_port = self.port
         self.udp_port: int = self._udp.getsockname()[1]
-        self._is_open = True
-        self._threads = [
-            threading.Thread(target=work, daemon=True) for work in (self._accept, self._receive)
-        ]
+        self._receiving = threading.Thread(target=self._receive, daemon=True)
 
-    def __enter__(self) -> "Listeners":
-        for thread in self._threads:
-            thread.start()
-        return self
+    def __enter__(self) -> Self:
+        self._receiving.start()
+        return super().__enter__()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._is_open = False
-        with socket.create_connection(("127.0.0.1", self.tcp_port)):
-            self._udp.sendto(b"", ("127.0.0.1", self.udp_port))
-        for thread in self._threads:
-            thread.join(5)
-        self._tcp.close()
+    def __exit__(self, *left: Any) -> None:
+        super().__exit__(*left)
+        self._udp.sendto(b"", ("127.0.0.1", self.udp_port))
+        self._receiving.join(5)
         self._udp.close()
 
-    def _accept(self) -> None:
-        while True:
-            connection, _ = self._tcp.accept()
-            if not self._is_open:
-                connection.close()
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+    def take(self, near: socket.socket) -> None:
+        threading.Thread(target=self._answer, args=(near,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:
@@ -62,7 +47,7 @@ class Listeners:
     def _receive(self) -> None:
         while True:
             said, _ = self._udp.recvfrom(2000)
-            if not self._is_open:
+            if self._is_over:
                 return
             if said:
                 self.hits.add("udp")

@@ -3,42 +3,28 @@
 import socket
 import threading
 from contextlib import suppress
-from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
+
+from .accepting import Accepting
 
 Mode = Literal["pass", "silent", "refuse"]
 
 
-class Proxy:
+class Proxy(Accepting):
     """`silent`: bytes are taken and nothing is said; `refuse`: every connection is closed."""
 
     def __init__(self, target: str) -> None:
+        super().__init__()
         self.mode: Mode = "pass"
         self.attempts = 0
         self.target = target
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.url = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self.port}"
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._is_over = False
-        self._thread = threading.Thread(target=self._accept, daemon=True)
 
-    def __enter__(self) -> "Proxy":
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._is_over = True
-        with suppress(OSError), socket.create_connection(self._server.getsockname()):
-            pass
-        self._thread.join(5)
-        self._server.close()
+    def __exit__(self, *left: Any) -> None:
+        super().__exit__(*left)
         self.cut()
 
     def cut(self) -> None:
@@ -50,27 +36,21 @@ class Proxy:
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
 
-    def _accept(self) -> None:
-        while True:
-            near, _ = self._server.accept()
-            if self._is_over:
-                near.close()
-                return
-            self.attempts += 1
+    def take(self, near: socket.socket) -> None:
+        self.attempts += 1
+        there = urlsplit(self.target)
+        try:
             if self.mode == "refuse":
-                near.close()
-                continue
-            try:
-                there = urlsplit(self.target)
-                far = socket.create_connection((there.hostname or "", there.port or 0), 5)
-            except OSError:
-                near.close()
-                continue
-            far.settimeout(None)
-            with self._lock:
-                self._open |= {near, far}
-            for one, other in ((near, far), (far, near)):
-                threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+                raise ConnectionRefusedError
+            far = socket.create_connection((there.hostname or "", there.port or 0), 5)
+        except OSError:
+            near.close()
+            return
+        far.settimeout(None)
+        with self._lock:
+            self._open |= {near, far}
+        for one, other in ((near, far), (far, near)):
+            threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
 
     def _carry(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError, ValueError):

@@ -98,7 +98,8 @@ def test_a_reader_outlives_the_network(
     word.filter(has_text="Reconnecting").wait_for()
     assert page.get_by_role("button", name="Retry now").is_visible()
     proxy.mode = "pass"
-    page.get_by_role("button", name="Retry now").click()
+    # On a slow machine it may have come back by itself before it is clicked.
+    page.get_by_role("button", name="Retry now").or_(word.filter(has_text="Live")).first.click()
     word.filter(has_text="Live").wait_for()
     proxy.mode = "silent"
     word.filter(has_text=re.compile("onnecting")).wait_for(timeout=15_000)

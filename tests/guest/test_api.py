@@ -8,6 +8,7 @@ import pytest
 import djsci
 from djsci.guest import api
 from djsci.guest.requests import HandlerRequest
+from djsci.guest.results import ResultRefused
 
 
 @pytest.fixture
@@ -64,11 +65,14 @@ def test_an_unknown_level_is_refused() -> None:
 def test_the_same_file_runs_without_djsci_around_it(capsys: pytest.CaptureFixture[str]) -> None:
     djsci.progress(1, 4, label="rows")
     djsci.log("hello", n=1)
-    djsci.result({"a": 1})
+    djsci.result({"a": {1}})
+    djsci.result(djsci.Response("hi", 201))
+    with pytest.raises(ResultRefused, match=r"\$\.a"):
+        djsci.result({"a": object()})
     assert (djsci.params(), djsci.run, djsci.cancelled()) == ({}, {}, False)
     printed = capsys.readouterr()
     assert printed.err == "rows: 1/4\n[info] hello n=1\n"
-    assert printed.out == "result: {'a': 1}\n"
+    assert printed.out == 'result: {"a":[1]}\nresult: "hi"\n'
 
 
 def test_what_is_not_there_is_an_attribute_error() -> None:

@@ -6,10 +6,10 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from djsci import Response
+import djsci
 
 SPEC: Any = None
-MOST = 900.0  # seconds that AWS gives a function at most; what is left of them is all we can say
+MOST = 900.0  # seconds that AWS gives a function at most: where no run says how long it may last
 
 
 class Context:
@@ -23,10 +23,10 @@ class Context:
         self.function_name = name
         self.aws_request_id = str(uuid.uuid4())
         self.memory_limit_in_mb = "1024"
-        self._began = time.monotonic()
+        self._end = time.monotonic() + djsci.run.get("timeout", MOST)
 
     def get_remaining_time_in_millis(self) -> int:
-        return max(0, int((MOST - (time.monotonic() - self._began)) * 1000))
+        return max(0, int((self._end - time.monotonic()) * 1000))
 
 
 def adapt(namespace: Mapping[str, Any], path: str) -> Callable[..., Any]:
@@ -73,4 +73,4 @@ def answer(value: Any) -> Any:
     if value.get("isBase64Encoded") and isinstance(body, str):
         body = base64.b64decode(body)
     headers = {str(name): str(text) for name, text in (value.get("headers") or {}).items()}
-    return Response(body, status=value["statusCode"], headers=headers)
+    return djsci.Response(body, status=value["statusCode"], headers=headers)
