@@ -1,5 +1,6 @@
 """The admin's forms: a file with its companions and settings, a token with its scopes."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -52,7 +53,11 @@ class StrictJson(forms.CharField):
             raise forms.ValidationError(error.detail) from error
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return forms.JSONField(required=False).has_changed(initial, data)
+        try:
+            given = self.clean(data)
+        except forms.ValidationError:
+            return True  # Django's own JSONField fails where Python cannot even read it
+        return json.dumps(initial, sort_keys=True) != json.dumps(given, sort_keys=True)
 
 
 class FileForm(forms.ModelForm):  # type: ignore[type-arg]
