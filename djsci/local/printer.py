@@ -2,14 +2,13 @@
 
 import base64
 import json
-import re
 from pathlib import Path
 from typing import Any, TextIO
 
 from djsci.core import events
 from djsci.core.events import Event
+from djsci.core.terminal import Filter, plain, plain_json
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 _ERASE = "\r\x1b[K"
 
 
@@ -24,7 +23,6 @@ class Printer:
         self.err = err
         self.printed = err if is_quiet else out
         self.is_quiet = is_quiet
-        self.has_colours = has_colours
         self.is_live = err.isatty()
         self.result: events.Result | None = None
         self.error: events.Error | None = None
@@ -32,6 +30,9 @@ class Printer:
         self.named = ("", "")  # the run's own folder, and the one that tracebacks name instead
         self._status = ""  # the line of progress that stands on the terminal now
         self._is_line_open = False
+        self._filters = {
+            stream: Filter(has_colours=has_colours) for stream in (out, err, self.printed)
+        }
 
     def show(self, event: Event) -> None:
         """Write what one event says."""
@@ -66,7 +67,7 @@ class Printer:
         if not self.is_quiet:
             self._end_line()
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        self.out.write(f"{text}\n")
+        self.out.write(f"{plain_json(text)}\n")
         self.out.flush()
 
     def say(self, text: str) -> None:
@@ -85,13 +86,14 @@ class Printer:
         if not text:
             return
         self._erase()
-        plain = text if self.has_colours else _ANSI.sub("", text)
-        if stream is self.out:
-            self._is_line_open = not plain.endswith("\n")
-        stream.write(plain)
+        shown = self._filters[stream].take(text)
+        if stream is self.out and shown:
+            self._is_line_open = not shown.endswith("\n")
+        stream.write(shown)
         stream.flush()
 
     def _show_status(self, text: str) -> None:
+        text = " ".join(plain(text).split())
         if self.is_live and not self._is_line_open and text != self._status:
             self._status = text
             self.err.write(_ERASE + text[:100])

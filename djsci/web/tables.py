@@ -8,6 +8,11 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 
 CSV = "text/csv"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate such a cell
+
+
+class _Number(str):
+    """A number as it was written: no digit is lost."""
 
 
 def wants_csv(request: HttpRequest) -> bool:
@@ -23,7 +28,7 @@ def answer(text: str) -> HttpResponse | None:
     names = list(dict.fromkeys(name for record in records for name in record))
     written = io.StringIO()
     writer = csv.writer(written)
-    writer.writerow(names)
+    writer.writerow(map(_cell, names))
     writer.writerows([_cell(record.get(name)) for name in names] for record in records)
     kind = f"{CSV}; charset=utf-8; header=present"
     return HttpResponse(written.getvalue(), content_type=kind)
@@ -32,7 +37,7 @@ def answer(text: str) -> HttpResponse | None:
 def _records(text: str) -> list[dict[str, Any]] | None:
     if not text.startswith("[{"):
         return None
-    records = json.loads(text, parse_float=str, parse_int=str)  # no digit is lost
+    records = json.loads(text, parse_float=_Number, parse_int=_Number)
     is_flat = all(
         isinstance(record, dict)
         and not any(isinstance(value, dict | list) for value in record.values())
@@ -44,4 +49,7 @@ def _records(text: str) -> list[dict[str, Any]] | None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    is_formula = not isinstance(value, _Number) and value.startswith(_FORMULA)
+    return f"'{value}" if is_formula else str(value)
