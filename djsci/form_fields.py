@@ -1,5 +1,6 @@
 """Fields of the admin's forms: several files at once, and JSON that can be stored."""
 
+import json
 from typing import Any
 
 from django import forms
@@ -38,4 +39,8 @@ class StrictJson(forms.CharField):
             raise forms.ValidationError(error.detail) from error
 
     def has_changed(self, initial: Any, data: Any) -> bool:
-        return forms.JSONField(required=False).has_changed(initial, data)
+        try:
+            given = self.clean(data)
+        except forms.ValidationError:
+            return True  # Django's own JSONField fails where Python cannot even read it
+        return json.dumps(initial, sort_keys=True) != json.dumps(given, sort_keys=True)

@@ -111,10 +111,23 @@ def create(
     access: str = PrivateFile.Access.PRIVATE,
 ) -> PrivateFile:
     """A new file with its first version. Raises a `DjsciError` with `errors`."""
+    source = read(entry, files)
+    return create_from(source, name=name, owner=owner, settings=settings, access=access)
+
+
+def create_from(
+    source: Source,
+    *,
+    name: str | None,
+    owner: Any,
+    settings: Mapping[str, Any] | None = None,
+    access: str = PrivateFile.Access.PRIVATE,
+) -> PrivateFile:
+    """The same for a source that was read before the transaction: reading may take seconds."""
     file = PrivateFile(name=names.file_name(name), owner=owner)
     is_superuser = bool(getattr(owner, "is_superuser", False))
     options.apply(file, {**(settings or {}), "access": access}, is_superuser=is_superuser)
-    add(file, read(entry, files), uploader=owner)
+    add(file, source, uploader=owner)
     return file
 
 

@@ -142,6 +142,8 @@ def test_an_upload_with_companions_makes_a_private_file_of_the_uploader(editor: 
         ({"file": ("x.py", CODE), "metadata": "1e999"}, "metadata", "large"),
         ({"file": ("x.py", CODE), "metadata": '{"a":1,"a":2}'}, "metadata", "twice"),
         ({"file": ("x.py", CODE), "metadata": "[" * 200 + "]" * 200}, "metadata", "deep"),
+        ({"file": ("x.py", CODE), "metadata": "[" * 100_000}, "metadata", "deep"),
+        ({"file": ("x.py", CODE), "metadata": "9" * 5000}, "metadata", "digits"),
         ({"file": ("x.py", CODE), "notes": "a\x00"}, "notes", ""),
     ],
     ids=str,

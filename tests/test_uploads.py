@@ -115,7 +115,7 @@ def test_the_cache_of_sources_stays_within_its_bytes(owner: Any) -> None:
     assert cache.get("large") is None
 
 
-def test_a_manifest_or_blob_that_was_changed_is_refused(owner: Any, media: Path) -> None:
+def test_n9_a_manifest_or_blob_that_was_changed_is_refused(owner: Any, media: Path) -> None:
     version = uploads.current_version(upload(owner, **{"n9.csv": b"data"}))
     digest = version.files["n9.csv"]
     (media / blobs.path(digest)).write_bytes(b"evil")
@@ -197,7 +197,7 @@ def test_a_name_is_found_in_either_normal_form(owner: Any) -> None:
     ["a/b", "a\nb", "a\x00b", "\x1b[2J", ".", "..", "a\u202eb", "a\u2028b", "\ud800", "x" * 501],
     ids=ascii,
 )
-def test_a_bad_name_is_refused_at_its_field(owner: Any, name: str) -> None:
+def test_n2_a_bad_name_is_refused_at_its_field(owner: Any, name: str) -> None:
     with pytest.raises(errors.BadRequest) as caught:
         upload(owner, name=name)
     assert caught.value.errors[0]["field"] == "name"
@@ -205,7 +205,7 @@ def test_a_bad_name_is_refused_at_its_field(owner: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["-rf", ".hidden", "..\\", "x" * 300, "📈 prices", "'; DROP"])
-def test_an_odd_but_harmless_name_is_taken(owner: Any, name: str) -> None:
+def test_n2_an_odd_but_harmless_name_is_taken(owner: Any, name: str) -> None:
     assert uploads.find(upload(owner, name=name).pk).name == name
 
 
@@ -252,7 +252,7 @@ def test_an_old_rows_odd_name_may_stay_and_be_given_up(name: str) -> None:
      "é" * 140, "a\u202ecsv"],
     ids=ascii,
 )  # fmt: skip
-def test_a_bad_companion_name_is_refused(owner: Any, name: str) -> None:
+def test_n2_a_bad_companion_name_is_refused(owner: Any, name: str) -> None:
     with pytest.raises(errors.BadRequest) as caught:
         uploads.create(name=None, entry="m.py", files={"m.py": CODE, name: b""}, owner=owner)
     assert caught.value.errors[0]["field"] == "files"
@@ -430,7 +430,7 @@ def test_a_blob_that_is_just_being_uploaded_again_stays(owner: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_racing_uploads_of_one_name_one_wins(owner: Any) -> None:
+def test_n7_of_racing_uploads_of_one_name_one_wins(owner: Any) -> None:
     def race(number: int) -> str:
         close_old_connections()
         try:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import threading
 import warnings
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ _TRANSFORM_BUDGET = 500_000
 _FAILURES = (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError)
 _TOO_DEEP = "SyntaxError: nested too deeply"
 _quiet = threading.Lock()
+_CONTINUED = re.compile(r"\\\r?\n")
+_F_STRING = re.compile(r"""\b(?:f|fr|rf)(?P<long>'''|\"\"\")?(?(long)|['"])""", re.IGNORECASE)
+_F_STRINGS_COST = 1 << 30  # about half a second
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +44,7 @@ class Unparsable(Exception):
 def parse(text: str, *, flags: int = 0) -> ast.Module:
     """The tree of `text`, compiled once to hear of what the parser alone takes."""
     try:
+        _refuse_dense_f_strings(text)
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = compile(text, "<source>", "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
@@ -49,6 +54,22 @@ def parse(text: str, *, flags: int = 0) -> ast.Module:
     if not isinstance(tree, ast.Module):
         raise Unparsable("not a module")
     return tree
+
+
+def _refuse_dense_f_strings(text: str) -> None:
+    """Before 3.12 Python reads an f-string anew for each of its fields, and holds everything up."""
+    if sys.version_info >= (3, 12):
+        return
+    cost = 0
+    text = _CONTINUED.sub("  ", text)
+    for line in text.split("\n"):
+        if _F_STRING.search(line):
+            cost += line.count("{") * len(line)
+    long = next((each for each in _F_STRING.finditer(text) if each["long"]), None)
+    if long is not None:
+        cost += text.count("{", long.start()) * (len(text) - long.start())
+    if cost > _F_STRINGS_COST:
+        raise SyntaxError("f-strings with too many fields")
 
 
 def _reason(error: BaseException) -> tuple[str, int | None]:
@@ -99,6 +120,7 @@ def _transform(text: str) -> str:
 def parse_expression(text: str) -> ast.expr:
     """The tree of one expression, as a string annotation holds it."""
     try:
+        _refuse_dense_f_strings(text)
         with _quiet, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ast.parse(text.strip(), mode="eval").body

@@ -2,14 +2,13 @@
 
 import base64
 import json
-import re
 from pathlib import Path
 from typing import Any, TextIO
 
 from djsci.core import events
 from djsci.core.events import Event
+from djsci.core.terminal import Filter, plain, plain_json
 
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")
 _ERASE = "\r\x1b[K"
 
 
@@ -23,7 +22,6 @@ class Printer:
         self.out = out
         self.err = err
         self.is_pretty = is_pretty
-        self.has_colours = has_colours
         self.is_live = err.isatty()
         self.result: events.Result | None = None
         self.error: events.Error | None = None
@@ -31,6 +29,7 @@ class Printer:
         self.named = ("", "")  # the run's own folder, and the one that tracebacks name instead
         self._status = ""  # the line of progress that stands on the terminal now
         self._is_line_open = False
+        self._filter = Filter(has_colours=has_colours)
 
     def show(self, event: Event) -> None:
         """Write what one event says."""
@@ -68,7 +67,7 @@ class Printer:
             self.say(f"djsci: the answer's HTTP status is {status}")
         if self.is_pretty:
             text = json.dumps(json.loads(text), indent=2, ensure_ascii=False)
-        self.out.write(f"{text}\n")
+        self.out.write(f"{plain_json(text)}\n")
         self.out.flush()
 
     def say(self, text: str) -> None:
@@ -86,12 +85,14 @@ class Printer:
         if not text:
             return
         self._erase()
-        plain = text if self.has_colours else _ANSI.sub("", text)
-        self._is_line_open = not plain.endswith("\n")
-        self.err.write(plain)
+        shown = self._filter.take(text)
+        if shown:
+            self._is_line_open = not shown.endswith("\n")
+        self.err.write(shown)
         self.err.flush()
 
     def _show_status(self, text: str) -> None:
+        text = " ".join(plain(text).split())
         if self.is_live and not self._is_line_open and text != self._status:
             self._status = text
             self.err.write(_ERASE + text[:100])

@@ -10,6 +10,7 @@ from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files, writing
 from djsci.core.errors import BadParameters, NotFound
+from djsci.core.sources import Source
 from djsci.models import PrivateFile, Version
 
 from . import bodies, documents
@@ -37,15 +38,12 @@ async def create_file(request: HttpRequest) -> HttpResponse:
     caller = await calling.signed_in(request, is_unsafe=True)
     await in_database(permissions.require_upload, caller)
     content = await bodies.upload(request)
+    source = await in_files(uploads.read, content.entry, content.files)
 
     @writing()
     def create() -> PrivateFile:
-        file = uploads.create(
-            name=content.fields.get("name") or content.entry,
-            entry=content.entry,
-            files=content.files,
-            owner=caller.user,
-        )
+        name = content.fields.get("name") or content.entry
+        file = uploads.create_from(source, name=name, owner=caller.user)
         if "access" in content.fields:
             uploads.change_settings(file, {"access": content.fields["access"]}, caller)
         audit.record(caller, "upload", file.pk, version=uploads.current_version(file).sha256)
@@ -72,16 +70,16 @@ async def replace_file(request: HttpRequest, ref: str) -> HttpResponse:
     file, present = await in_database(look_up)
     content = await bodies.upload(request, present=present)
 
+    def read() -> Source:
+        kept = versions.contents(present) if content.is_entry_only and present else {}
+        return uploads.read(content.entry, {**kept, **content.files})
+
+    source = await in_files(read)
+
     @writing()
     def replace() -> None:
-        kept = versions.contents(present) if content.is_entry_only and present else {}
-        version = uploads.replace(
-            file,
-            entry=content.entry,
-            files={**kept, **content.files},
-            uploader=caller.user,
-            if_match=request.headers.get("If-Match"),
-        )
+        if_match = request.headers.get("If-Match")
+        version = uploads.bring(file, source, uploader=caller.user, if_match=if_match)
         audit.record(caller, "upload", file.pk, version=version.sha256)
 
     await in_database(replace)

@@ -9,6 +9,7 @@ from django.utils import timezone
 
 from djsci.access import permissions
 from djsci.access.callers import Caller
+from djsci.core.terminal import plain
 from djsci.models import Run
 
 from . import cells, printed, run_config
@@ -44,7 +45,7 @@ def context(request: HttpRequest, caller: Caller, run: Run) -> dict[str, Any]:
 
 
 def _traceback(error: dict[str, Any] | None) -> str:
-    return printed.plain("\n".join(error["traceback"] or ())) if error else ""
+    return plain("\n".join(error["traceback"] or ())) if error else ""
 
 
 def _result(run: Run) -> str:

@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from djsci.core.terminal import plain
+
 from . import frame_document
 from .frame_document import PLOTLY, Level
 from .highlight import highlighted
-from .printed import folded, plain
+from .printed import folded
 from .run_words import seconds
 from .source_view import visible
 

@@ -32,13 +32,10 @@ def file_new(request: HttpRequest, caller: Caller) -> HttpResponse:
 def _create(
     request: HttpRequest, caller: Caller, entry: str, files: dict[str, bytes]
 ) -> PrivateFile:
+    source = uploads.read(entry, files)
     with writing():
-        file = uploads.create(
-            name=request.POST.get("name", "").strip() or entry,
-            entry=entry,
-            files=files,
-            owner=caller.user,
-        )
+        name = request.POST.get("name", "").strip() or entry
+        file = uploads.create_from(source, name=name, owner=caller.user)
         if request.POST.get("access"):
             uploads.change_settings(file, {"access": request.POST["access"]}, caller)
         audit.record(caller, "upload", file.pk, version=uploads.current_version(file).sha256)

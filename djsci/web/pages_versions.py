@@ -64,9 +64,9 @@ def file_versions(request: HttpRequest, caller: Caller, name_id: str) -> HttpRes
         return _versions(request, caller, file_tabs.read(caller, name_id), None)
     file = file_tabs.changed(caller, name_id)
     try:
-        entry, files = _content(request, file)
+        source = uploads.read(*_content(request, file))
         with writing():
-            version = uploads.replace(file, entry=entry, files=files, uploader=caller.user)
+            version = uploads.bring(file, source, uploader=caller.user)
             audit.record(caller, "upload", file.pk, version=version.sha256)
     except DjsciError as error:
         return _versions(request, caller, file, error)
@@ -140,10 +140,9 @@ def file_restore(request: HttpRequest, caller: Caller, name_id: str) -> HttpResp
     """Make a former version the present one."""
     file = file_tabs.changed(caller, name_id)
     version = find(file, request.POST.get("version", ""))
+    source = uploads.read(version.entry, versions.contents(version))
     with writing():
-        uploads.replace(
-            file, entry=version.entry, files=versions.contents(version), uploader=caller.user
-        )
+        uploads.bring(file, source, uploader=caller.user)
         audit.record(caller, "upload", file.pk, version=version.sha256)
     name = "djsci_file_versions" if permissions.may_read(caller, file) else "djsci_file"
     return see_other(request, name, file.pk)

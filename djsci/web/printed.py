@@ -1,24 +1,15 @@
 """What a run printed, as text: whole, in parts that stay small, or its last lines."""
 
 import json
-import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from djsci.access.database import in_database
+from djsci.core.terminal import Filter, plain
 from djsci.models import LogRow
 from djsci.runs import log
 
-_SEQUENCE = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[0-Z\\^_`a-z{|}~])"
-)
-_LONGEST = 4096  # characters of a sequence that may still be unfinished
 _TAIL_ROWS = 4
-
-
-def plain(text: str) -> str:
-    """The text without what would colour it, move a cursor or set a title."""
-    return _SEQUENCE.sub("", text).replace("\x1b", "")
 
 
 def folded(text: str) -> str:
@@ -33,7 +24,7 @@ class Printer:
     def __init__(self, *, with_traceback: bool, is_stripped: bool) -> None:
         self._with_traceback = with_traceback
         self._is_stripped = is_stripped
-        self._unfinished: dict[str, str] = {}
+        self._filters: dict[str, Filter] = {}
         self._is_at_start = True
 
     def text(self, lines: tuple[str, ...] | list[str]) -> str:
@@ -50,12 +41,7 @@ class Printer:
         text = str(event["text"])
         if not self._is_stripped:
             return text
-        name = str(event["name"])
-        text = _SEQUENCE.sub("", self._unfinished.pop(name, "") + text)
-        place = text.rfind("\x1b")
-        if place >= 0 and len(text) - place < _LONGEST:
-            text, self._unfinished[name] = text[:place], text[place:]
-        return text.replace("\x1b", "")
+        return self._filters.setdefault(str(event["name"]), Filter()).take(text)
 
     def _own_lines(self, event: dict[str, Any]) -> str:
         said = _said(event, with_traceback=self._with_traceback)

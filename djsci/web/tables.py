@@ -16,7 +16,12 @@ from djsci.access.database import in_files
 CSV = "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 MOST_EMPTY = 1_000_000  # cells: records that share no names would make a table of any size
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would calculate such a cell
 _Columns = Mapping[str, Sequence[Any]]
+
+
+class _Number(str):
+    """A number as it was written: no digit is lost."""
 
 
 async def answer(request: HttpRequest, text: str) -> HttpResponse | None:
@@ -41,12 +46,12 @@ def _has_arrow() -> bool:
 
 
 def _as_csv(text: str) -> bytes | None:
-    columns = _columns(json.loads(text, parse_float=str, parse_int=str))  # no digit is lost
+    columns = _columns(json.loads(text, parse_float=_Number, parse_int=_Number))
     if columns is None:
         return None
     written = io.StringIO()
     writer = csv.writer(written)
-    writer.writerow(columns)
+    writer.writerow(map(_cell, columns))
     writer.writerows(map(_cell, row) for row in zip(*columns.values(), strict=True))
     return written.getvalue().encode("utf-8", "replace")
 
@@ -88,4 +93,7 @@ def _columns(records: list[Any]) -> _Columns | None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    is_formula = value.startswith(_FORMULA) and not isinstance(value, _Number)
+    return f"'{value}" if is_formula else str(value)

@@ -323,7 +323,7 @@ def test_the_kind_is_told_by_content():
         (b"x = 1\r\ny = 2\r", "x = 1\ny = 2\n"),
     ],
 )
-def test_encodings_and_newlines_of_python_files(data, text):
+def test_n8_encodings_and_newlines_of_python_files(data, text):
     source = read_python(data + HANDLER.encode())
     if text is None:
         assert "x = '€'\n" in source.cells[0].text
@@ -349,7 +349,7 @@ def test_a_notebook_may_begin_with_a_byte_order_mark():
     ],
     ids=repr,
 )
-def test_what_is_plainly_another_kind_of_file_is_415(data):
+def test_n3_what_is_plainly_another_kind_of_file_is_415(data):
     with pytest.raises(WrongKind) as caught:
         read_python(data)
     assert (caught.value.code, caught.value.status) == ("wrong_kind", 415)
@@ -382,7 +382,7 @@ def test_what_is_plainly_another_kind_of_file_is_415(data):
     ],
     ids=lambda data: repr(data[:20]),
 )
-def test_broken_text_is_422(data):
+def test_n8_broken_text_is_422(data):
     with pytest.raises(SourceInvalid) as caught:
         read_python(data)
     assert (caught.value.code, caught.value.status) == ("bad_source", 422)
@@ -421,6 +421,15 @@ def test_a_missing_entry_is_refused():
         (notebook(*[code("!ls")] * 5_000), None),
         (notebook(code("x\n" * 500_000)), TooLarge),
         (notebook(code("%%time\n" * 50_000)), None),
+        (notebook(code("x = f'" + "{a}" * 150_000 + "'")), None),
+        (notebook(code("x = f'" + ("{a}" * 9 + "\\\n") * 15_000 + "'")), None),
+        (notebook(code("x = rf'''" + ("{a}" * 9 + "\n") * 15_000 + "'''")), None),
+        (
+            notebook(
+                code(f"def djsci_handler(a: {'F' + chr(34) + '{a}' * 150_000 + chr(34)!r}): ...")
+            ),
+            None,
+        ),
     ],
     ids=[
         "lists",
@@ -433,9 +442,13 @@ def test_a_missing_entry_is_refused():
         "magic cells",
         "code",
         "nested magics",
+        "f-string",
+        "continued f-string",
+        "long f-string",
+        "f-string in an annotation",
     ],
 )
-def test_bombs_are_answered_soon(data, error):
+def test_n4_bombs_are_answered_soon(data, error):
     started = time.monotonic()
     if error is None:
         read("a.ipynb", {"a.ipynb": data})

@@ -106,6 +106,31 @@ def djsci_handler(request):
     print("last")
     return {evil: evil, "__proto__": {"x": 1}, "constructor": "\\u202e"}
 """
+SAYS = """
+import sys
+import djsci
+from IPython.display import display
+
+def djsci_handler(request, texts: list[str], fails: bool = False):
+    for text in texts:
+        print(text)
+        print(text, file=sys.stderr)
+        djsci.log(text, **{"text": text})
+        djsci.progress(0.5, label=text)
+        for kind in ("text/plain", "text/latex", "image/png", "application/json",
+                     "application/vnd.jupyter.widget-view+json", text):
+            display({kind: text}, raw=True)
+    djsci.artifact(b"<script>alert(1)</script>", "page.html")
+    if fails:
+        raise type(texts[0], (Exception,), {})("".join(texts))
+    return {text: [text, {"href": text}] for text in texts}
+"""
+ANSWERS = """
+import djsci
+
+def djsci_handler(request, body: str):
+    return djsci.Response(body, 200, {"Content-Type": "text/html"})
+"""
 TYPED = """
 from datetime import date
 from typing import Literal
@@ -171,6 +196,8 @@ FILES: list[dict[str, Any]] = [
     _file("stubborn", "stubborn.py", STUBBORN, **THREAD),
     _file("bars", "bars.ipynb", ipynb(BARS)),
     _file("hostile", "hostile.ipynb", ipynb(HOSTILE)),
+    _file("says", "says.ipynb", ipynb(SAYS)),
+    _file("answers", "answers.py", ANSWERS, **THREAD),
     _file("typed", "typed.py", TYPED, **THREAD),
     _file("one", "one.py", ONE, trusted=True, settings={"engine": "thread", "concurrency": 1}),
     _file("nested", "nested.py", NESTED, **THREAD),
@@ -181,6 +208,8 @@ EVIL_NOTEBOOK = json.loads(
     ipynb(
         f"def djsci_handler(request, text: str = {EVIL!r}):\n"
         f'    """{EVIL.replace(chr(34), "")}"""\n'
+        "    from IPython.display import display\n"
+        f"    display({{'text/plain': 'x'}}, raw=True, metadata={{{EVIL!r}: {EVIL!r}}})\n"
         f"    raise type({EVIL!r}, (Exception,), {{}})({EVIL!r})\n"
     )
 )

@@ -2,12 +2,14 @@
 
 import json
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 import pytest
 
-from . import console
+from . import attacks, console
 from .handlers import EVIL, EVIL_NOTEBOOK
+from .listeners import Listeners
 from .sites import Place
 from .waiting import until
 
@@ -16,7 +18,7 @@ SCRIPTED = {
 }
 
 
-def test_hostile_output_is_text_or_in_a_frame(open_as: Any, daphne: Place) -> None:
+def test_o1_hostile_output_is_text_or_in_a_frame(open_as: Any, daphne: Place) -> None:
     page = open_as(daphne, "ada")
     console.start(page, "hostile")
     console.wait_for_state(page, "succeeded", seconds=60)
@@ -51,6 +53,65 @@ def test_hostile_output_is_text_or_in_a_frame(open_as: Any, daphne: Place) -> No
     assert EVIL.split('"')[0][:5] in console.part(page, "Result").inner_text()
     assert page.title() == title
     assert page.evaluate("({}).x") is None, "no prototype was touched"
+
+
+MORE = [
+    "[x](javascript:alert(1)) javascript:alert(1)",
+    "$$\\href{javascript:alert(1)}{x}$$ \\(\\unicode{<img src=x onerror=alert(1)>}\\)",
+    "data:text/html,<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    "</textarea></title></style><svg onload=alert(1)>",
+    "]]><math><mtext><style><img title='</style><img src=x onerror=alert(1)>'>",
+    "&lt;img src=x onerror=alert(1)&gt;<!--",
+]
+
+
+def test_o1_no_text_of_a_run_becomes_more_than_text(open_as: Any, daphne: Place) -> None:
+    """In stdout, stderr, logs, progress, displays, the result, the error, the parameters."""
+    with Listeners() as listeners:
+        payloads = attacks.outputs(listeners.tcp_port, listeners.udp_port)
+        texts = [*payloads.values(), *MORE]
+        page = open_as(daphne, "ada")
+        for fails in (False, True):
+            run = daphne.run("says", {"texts": texts, "fails": fails})
+            console.watch(page, run)
+            console.wait_for_state(page, "failed" if fails else "succeeded", seconds=60)
+            console.wait_for_line(page, MORE[0])
+            shown = "\n".join(console.printed(page))
+            assert [text for text in texts if text not in shown] == []
+            log = page.get_by_role("log")
+            assert log.locator("img, script, a, svg, iframe").count() == 0
+            if not fails:
+                console.part(page, "Result").locator("[role=treeitem]").first.wait_for()
+            for path in ("/runs/", f"/runs/{run}/log.txt", f"/files/says/?from={run}"):
+                page.goto(f"/djsci/console{path}")
+            page.goto(f"/djsci/api/v1/runs/{run}/events/")
+            page.goto(f"/djsci/api/v1/runs/{run}/result/")
+        assert listeners.hits == set()
+
+
+def test_o9_a_handlers_page_has_no_origin_and_no_scripts(open_as: Any, daphne: Place) -> None:
+    reads = (
+        "<p id=said>quiet</p><script>said.textContent = 'spoken';"
+        "fetch('/djsci/api/v1/files/').then((a) => a.text()).then((t) => said.textContent = t);"
+        "</script><img src=x onerror=\"said.textContent = 'spoken'\">"
+        "<a href=\"javascript:said.textContent = 'spoken'\">go</a>"
+        "<iframe src='/djsci/api/v1/files/'></iframe><iframe srcdoc='<script>top.x = 1</script>'>"
+        "</iframe><form action='/djsci/api/v1/tokens/' method=post><button>send</button></form>"
+    )
+    page = open_as(daphne, "ada", tolerate="error|violation")
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
+    page.goto(f"/djsci/call/answers/?body={quote(reads)}")
+    assert page.evaluate("origin") == "null"
+    assert page.locator("#said").text_content() == "quiet"
+    page.get_by_text("go").click(no_wait_after=True)
+    page.get_by_text("send").click(no_wait_after=True)
+    page.wait_for_timeout(500)
+    assert page.locator("#said").text_content() == "quiet"
+    assert [url for url in asked if "/api/v1/" in urlsplit(url).path] == []
+    read = "fetch('/djsci/api/v1/files/').then((answer) => answer.text()).catch(() => 'refused')"
+    assert page.evaluate(read) == "refused"
 
 
 def test_scripts_run_for_whom_and_when_they_should(open_as: Any, daphne: Place) -> None:
@@ -118,13 +179,17 @@ def evil(daphne: Place) -> dict[str, str]:
     token = f"{daphne.url}/djsci/api/v1/tokens/"
     assert httpx.post(token, json={"name": EVIL}, headers=daphne.made.bearer("ada")).is_error
     daphne.shell(
-        "from djsci.models import Token\n"
-        f"Token.objects.filter(user__username='ada').update(name={EVIL!r})"
+        "from djsci.models import PrivateFile, Token\n"
+        f"Token.objects.filter(user__username='ada').update(name={EVIL!r})\n"
+        f"PrivateFile.objects.filter(pk={file!r}).update(access='authenticated', "
+        f"notes={EVIL!r}, metadata={{{EVIL!r}: [{EVIL!r}]}})"
     )
-    return {"file": file, "run": daphne.run(file, {"text": EVIL})}
+    made = daphne.site.seed({"users": [{"name": EVIL}]})
+    daphne.made.tokens.update(made.tokens)
+    return {"file": file, "run": daphne.run(file, {"text": EVIL}, user=EVIL)}
 
 
-def test_hostile_names_are_text_on_every_page(
+def test_o2_hostile_names_are_text_on_every_page(
     open_as: Any, daphne: Place, evil: dict[str, str]
 ) -> None:
     page = open_as(daphne, "ada")
@@ -140,6 +205,14 @@ def test_hostile_names_are_text_on_every_page(
         shown += "onerror=alert(1)" in page.locator("body").inner_text()
         assert "{{" not in page.locator("body").inner_text().replace("{{7*7}}", ""), path
     assert shown >= 9
+    run, user = evil["run"], "auth/user/?q=img"
+    for path in (
+        "", "djsci/privatefile/", f"djsci/privatefile/{evil['file']}/change/", "djsci/run/",
+        f"djsci/run/{run}/change/", "djsci/token/", "djsci/audit/", user,
+        f"djsci/privatefile/{evil['file']}/history/", f"djsci/privatefile/{evil['file']}/delete/",
+    ):  # fmt: skip
+        page.goto(f"/admin/{path}")
+        assert page.locator("[onerror]").count() == 0, path
     console.watch(page, evil["run"])
     console.wait_for_state(page, "failed")
     head = page.locator("djsci-run-console header")

@@ -68,6 +68,7 @@ def embed(page: Any, paths: list[tuple[str, str]], *, sandbox: bool = False) -> 
 def click_all(page: Any) -> None:
     """Click where the thing to click is; by place, as a closed shadow tree can be reached by."""
     for name in (name for name in attacks.CLICKED if page.frame(name=name)):
+        page.frame(name=name).wait_for_load_state("load")
         frame = page.frame(name=name).frame_element()
         frame.scroll_into_view_if_needed()
         box = frame.bounding_box()
@@ -82,7 +83,7 @@ def leaked(page: Any) -> set[str]:
     return {message["leaked"] for message in page.evaluate("heard") if "leaked" in message}
 
 
-def test_the_control_sends_what_the_frames_must_not(
+def test_o1_the_control_sends_what_the_frames_must_not(
     open_as: Any, daphne: Place, attacked: Attacked
 ) -> None:
     """Else the tests below could pass because an attack does nothing."""
@@ -108,7 +109,7 @@ def test_the_control_sends_what_the_frames_must_not(
 @pytest.mark.parametrize(
     ("level", "view"), [("static", "frame"), ("static", "bare"), ("interactive", "frame")]
 )
-def test_nothing_leaves_a_frame(
+def test_o1_nothing_leaves_a_frame(
     open_as: Any, daphne: Place, attacked: Attacked, level: str, view: str
 ) -> None:
     page = open_as(daphne, "ada", tolerate="error|violation frame-src")
@@ -179,8 +180,8 @@ def test_a_frame_tells_its_height_and_how_many_scripts_were_blocked(
             wait_until_told(page, height, blocked)
 
 
-def test_a_frame_opens_in_no_tab_and_for_no_stranger(
-    open_as: Any, daphne: Place, attacked: Attacked
+def test_o10_a_frame_opens_in_no_tab_no_foreign_page_and_for_no_stranger(
+    open_as: Any, daphne: Place, uvicorn: Place, attacked: Attacked
 ) -> None:
     path = attacked.path("frame", "image")
     page = open_as(daphne, "ada")
@@ -191,6 +192,13 @@ def test_a_frame_opens_in_no_tab_and_for_no_stranger(
     with page.expect_download() as saved:
         page.get_by_role("link", name="Download").click()
     assert saved.value.suggested_filename.endswith(".html")
+    foreign = open_as(daphne, "ada", url=uvicorn.url, tolerate="error|request")
+    foreign.context.add_cookies(page.context.cookies())  # a port is no part of a cookie's site
+    for base in (uvicorn.url, daphne.url.replace("127.0.0.1", "localhost")):
+        foreign.goto(f"{base}/empty/")
+        with foreign.expect_response(f"**{path}") as answered:
+            foreign.evaluate(EMBED, [[["x", daphne.url + path]], True])
+        assert answered.value.status in (401, 403)
     stranger = open_as(daphne, "bob")
     assert stranger.goto(path).status == 404
     stranger.goto("/djsci/console/")

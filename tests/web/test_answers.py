@@ -32,7 +32,7 @@ REQUEST = RequestFactory().get("/djsci/call/x/")
         "Location: /x\r\nSet-Cookie",
     ],
 )
-def test_a_handler_may_not_set(name):
+def test_o9_a_handler_may_not_set(name):
     for spelled in (name, name.lower(), name.upper()):
         assert answers.allowed_headers({spelled: "1"}, REQUEST) == {}
 
@@ -53,7 +53,7 @@ def test_a_handler_may_set_these():
 
 
 @pytest.mark.parametrize("value", ["a\r\nSet-Cookie: x=1", "a\nb", "a\x00b", "\u20ac"])
-def test_a_value_that_is_no_line_of_latin_text_is_left_out(value):
+def test_o9_a_value_that_is_no_line_of_latin_text_is_left_out(value):
     assert answers.allowed_headers({"X-A": value}, REQUEST) == {}
 
 
@@ -78,7 +78,7 @@ def test_a_value_that_is_no_line_of_latin_text_is_left_out(value):
         ("", False),
     ],
 )
-def test_a_redirect_stays_on_our_own_origin(location, is_kept):
+def test_o9_a_redirect_stays_on_our_own_origin(location, is_kept):
     assert bool(answers.allowed_headers({"Location": location}, REQUEST)) == is_kept
 
 

@@ -179,7 +179,7 @@ async def test_a_token_in_the_address_is_refused(echo):
     assert problem_of(answer)["type"] == "bad_request"
 
 
-async def test_a_failure_is_told_and_the_traceback_only_to_the_owner(
+async def test_o7_a_failure_is_told_and_the_traceback_only_to_the_owner(
     make_file: MakeFile, program, make_program: MakeClient, grace
 ):
     file = await in_database(make_file, FAILS, engine="thread", access="authenticated")
@@ -218,7 +218,7 @@ async def test_a_tuple_is_an_answer_on_call_and_a_list_on_the_classic_address(ma
     assert (classic.status_code, classic.json()[:2]) == (200, [{"a": 1}, 201])
 
 
-async def test_html_of_a_handler_is_sandboxed(make_file, program):
+async def test_o9_html_of_a_handler_is_sandboxed(make_file, program):
     code = (
         "import djsci\ndef djsci_handler(request):\n"
         "    return djsci.Response('<script>1</script>', 200, {'Content-Type': 'text/html'})"

@@ -66,7 +66,7 @@ def shown(make_file: MakeFile) -> Shown:
     return make
 
 
-def test_a_frame_says_what_it_must_not_do(browser: Client, shown: Shown) -> None:
+def test_o1_a_frame_says_what_it_must_not_do(browser: Client, shown: Shown) -> None:
     path = shown({"text/html": HOSTILE, "text/plain": "no"})
     static, interactive = (
         browser.get(path, {"level": level}, headers=FRAMED) for level in ("anything", "interactive")
@@ -98,7 +98,7 @@ def test_a_frame_says_what_it_must_not_do(browser: Client, shown: Shown) -> None
         assert "X-Frame-Options" not in answer
 
 
-def test_an_output_opens_nowhere_else(browser: Client, shown: Shown, settings: Any) -> None:
+def test_o10_an_output_opens_nowhere_else(browser: Client, shown: Shown, settings: Any) -> None:
     settings.ALLOWED_HOSTS = ["*"]
     path = shown({"text/html": HOSTILE})
     for site, place in (
@@ -123,7 +123,7 @@ def test_an_output_opens_nowhere_else(browser: Client, shown: Shown, settings: A
     assert saved["Content-Security-Policy"].startswith("sandbox;")
 
 
-def test_a_frame_is_for_those_who_may_watch_its_run(browser: Client, shown: Shown) -> None:
+def test_o10_a_frame_is_for_those_who_may_watch_its_run(browser: Client, shown: Shown) -> None:
     path = shown({"text/html": "<b>mine</b>"})
     stranger = Client()
     stranger.force_login(get_user_model().objects.create_user("bob"))
@@ -249,7 +249,7 @@ def test_data_downloads_parts_that_the_log_holds_too(browser: Client, shown: Sho
     assert browser.get(path, {"type": "text/html"}).status_code == 404
 
 
-async def test_user_code_cannot_forge_a_reference() -> None:
+async def test_o6_user_code_cannot_forge_a_reference() -> None:
     """Else a display would show the stored bytes of anybody whose digest is known."""
     kept: list[bytes] = []
 

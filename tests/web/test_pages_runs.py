@@ -170,7 +170,7 @@ def test_cells_stand_in_the_notebooks_order_and_stay_within_bounds(
     assert [cell.markup is None for cell in made] == [False, False, True, True, True]
 
 
-def test_who_may_not_read_the_source_sees_neither_cells_nor_traceback(
+def test_o7_who_may_not_read_the_source_sees_neither_cells_nor_traceback(
     stranger: Client, bob: Any, make_file: MakeFile, make_run: MakeRun
 ) -> None:
     file = make_file(

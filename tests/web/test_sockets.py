@@ -350,7 +350,7 @@ async def test_a_client_that_leaves_changes_nothing(place: Place) -> None:
     assert run.text() == text_of(30)
 
 
-async def test_tracebacks_reach_those_who_read_the_source(place: Place) -> None:
+async def test_o7_tracebacks_reach_those_who_read_the_source(place: Place) -> None:
     told = await place.client("ada").call("talk", {"lines": 0, "then": "boom"})
     hidden = await place.client("bob").call("talk", {"lines": 0, "then": "boom"})
     (theirs,), (ours,) = hidden.of_type("error"), told.of_type("error")

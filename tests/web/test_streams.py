@@ -99,7 +99,7 @@ def test_a_wsgi_server_keeps_threads_for_other_requests(make_file, user, monkeyp
     assert streams.count() == 0
 
 
-def test_a_line_shows_paths_for_what_is_stored_and_hides_tracebacks():
+def test_o7_a_line_shows_paths_for_what_is_stored_and_hides_tracebacks():
     sha256 = "a" * 64
     display = {
         "seq": 7,
