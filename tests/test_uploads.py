@@ -386,8 +386,8 @@ def test_settings_tighten_and_go_back_to_the_sites(owner: Any) -> None:
     stored = PrivateFile.objects.get(pk=file.pk)
     assert stored.settings == {"memory": 1 << 20, "retries": 1}
     assert stored.access == "authenticated"
-    assert [row.detail for row in Audit.objects.all()] == [
-        {"before": "private", "now": "authenticated"}
+    assert [(row.detail["before"], row.detail["now"]) for row in Audit.objects.all()] == [
+        ("private", "authenticated")
     ]
 
 

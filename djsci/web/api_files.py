@@ -48,7 +48,7 @@ async def create_file(request: HttpRequest) -> HttpResponse:
         )
         if "access" in content.fields:
             uploads.change_settings(file, {"access": content.fields["access"]}, caller)
-        audit.record(caller, "upload", file.pk, version=uploads.current_version(file).sha256)
+        audit.record(caller, "upload", file)
         return file
 
     return await _shown(await in_database(create), status=201)
@@ -75,14 +75,14 @@ async def replace_file(request: HttpRequest, ref: str) -> HttpResponse:
     @writing()
     def replace() -> None:
         kept = versions.contents(present) if content.is_entry_only and present else {}
-        version = uploads.replace(
+        uploads.replace(
             file,
             entry=content.entry,
             files={**kept, **content.files},
             uploader=caller.user,
             if_match=request.headers.get("If-Match"),
         )
-        audit.record(caller, "upload", file.pk, version=version.sha256)
+        audit.record(caller, "upload", file)
 
     await in_database(replace)
     return await _shown(file)
@@ -120,9 +120,8 @@ async def delete_file(request: HttpRequest, ref: str) -> HttpResponse:
     def delete() -> None:
         file = uploads.find(ref)
         permissions.require_delete(caller, file)
-        file_id = file.pk
+        audit.record(caller, "delete", file)
         uploads.delete(file)
-        audit.record(caller, "delete", file_id)
 
     await in_database(delete)
     return HttpResponse(status=204)
