@@ -1,7 +1,11 @@
 """The audit: a row for each change of a privilege or of content, with it or not at all."""
 
+import json
+import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +18,7 @@ from django.db import DatabaseError, connection
 from django.test import Client
 from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
+from asgi_project import login
 from djsci import cli
 from djsci.access import tokens
 from djsci.models import Audit, PrivateFile, Run, Token
@@ -222,19 +227,27 @@ CHANGES: dict[str, tuple[Callable[[Site], Any], str, str]] = {
 
 
 @contextmanager
-def no_audit() -> Iterator[None]:
-    """The audit cannot be written."""
-    with connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE djsci_audit RENAME TO djsci_audit_away")
-        try:
-            yield
-        finally:
-            cursor.execute("ALTER TABLE djsci_audit_away RENAME TO djsci_audit")
+def without(table: str) -> Iterator[None]:
+    """A table can neither be read nor written."""
+
+    def rename(old: str, new: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    rename(table, "away")
+    try:
+        yield
+    finally:
+        rename("away", table)
 
 
 @pytest.fixture
 def site(make_file: MakeFile, make_run: MakeRun, user: Any, settings: Any) -> Site:  # noqa: F811
-    settings.DJSCI = {"CONNECTIONS": {"warehouse": {}}}
+    settings.DJSCI = {
+        "CONNECTIONS": {"warehouse": {}},
+        "ISOLATION": "process",
+        "POOL": {"size": 0, "preload": []},
+    }
     return Site(make_file, make_run, user)
 
 
@@ -244,7 +257,7 @@ def test_l1_each_change_is_in_the_audit_or_it_is_not_made(site: Site) -> None:
         site.renew()
         if "delete" in title:  # of a live run there is nothing to delete
             Run.objects.filter(pk=site.run.pk).update(state="succeeded")
-        with no_audit():
+        with without("djsci_audit"):
             before = dump()
             with suppress(DatabaseError):
                 do(site)
@@ -321,3 +334,79 @@ def test_l1_what_changes_nothing_is_not_in_the_audit(site: Site) -> None:
     assert stranger.post(f"{API}files/", {"file": part()}).status_code == 403
     assert dump() == before
     assert not Audit.objects.exists()
+
+
+def test_l2_no_secret_is_stored_logged_or_shown(
+    site: Site, settings: Any, caplog: pytest.LogCaptureFixture, capsys: Any
+) -> None:
+    """Used as meant, refused, and while the database fails, with the pages that DEBUG shows.
+
+    Django's own sessions and a ticket of a session name a session by its key.
+    """
+    caplog.set_level(logging.DEBUG)
+    settings.DEBUG = True
+    templates = str(Path(login.__file__).with_name("templates"))
+    settings.TEMPLATES = [{**settings.TEMPLATES[0], "DIRS": [templates]}]
+    settings.LOGIN_REDIRECT_URL = "/"
+    site.bob.set_password("a-password-of-bobs")
+    site.bob.save()
+    shown, once = [], []
+    secrets = {"a-password-of-bobs", "a-wrong-password", "another-cookie", "dXNlcjpwYXNz"}
+    secrets |= {site.bearer.split()[1], site.browser.cookies["sessionid"].value}
+    wrong = f"djsci_{'0' * 42}"
+    secrets.add(wrong)
+
+    def see(answer: Any) -> Any:
+        body = b"".join(answer.streaming_content) if answer.streaming else answer.content
+        shown.append(body.decode("utf-8", "replace") + str(answer.headers))
+        return answer
+
+    for path in (f"{CONSOLE}tokens/", f"{ADMIN}token/add/"):
+        page = site.browser.post(path, {**TOKEN, "files": ""}).content.decode()
+        once += set(re.findall(r"djsci_[0-9A-Za-z]{42}", page))
+    once.append(told(site.browser, f"{API}tokens/", TOKEN).json()["secret"])
+    once.append(told(site.program, f"{API}tickets/", {"file": site.file.pk}).json()["ticket"])
+    assert len(once) == 4
+    secrets |= {*once}
+
+    site.file.settings = {"engine": "thread"}
+    site.file.trusted_version = site.file.version
+    site.file.save()
+    site.browser.cookies["sid"] = site.browser.cookies["my-token"] = "another-cookie"
+    call = f"/djsci/call/{site.file.pk}/"
+    assert see(site.browser.get(call)).status_code == 200
+    assert see(site.program.get(call)).status_code == 200
+    assert see(site.browser.get(call, headers={"Authorization": "Basic dXNlcjpwYXNz"})).content
+    del site.browser.cookies["sid"], site.browser.cookies["my-token"]  # of the project: DEBUG's
+    friend = Client()
+    for password, status in (("a-wrong-password", 200), ("a-password-of-bobs", 302)):
+        sent = {"username": "bob", "password": password}
+        assert see(friend.post("/accounts/login/", sent)).status_code == status
+    secrets.add(friend.cookies["sessionid"].value)
+    refused = {"Authorization": f"Bearer {wrong}"}
+    assert see(Client().get(f"{API}files/", headers=refused)).status_code == 401
+    run = Run.objects.latest("created")
+    pages = [f"{API}tokens/", f"{API}runs/{run.pk}/", f"{CONSOLE}runs/{run.pk}/", "/nothing/"]
+    pages += [f"{CONSOLE}tokens/", f"{ADMIN}token/", f"{ADMIN}audit/"]
+    for path in pages:
+        see(site.browser.get(path))
+        see(site.program.get(path))
+    with without("djsci_token"):
+        for client in (site.browser, site.program):
+            see(client.get(f"{API}files/"))
+            see(client.get(f"{CONSOLE}tokens/"))
+        see(site.browser.get(f"{FILES}add/", headers={"Authorization": site.bearer}))
+    with without("djsci_audit"):
+        for title in ("admin: token", "api: token", "console: token"):
+            see(CHANGES[title][0](site))
+    assert any("Traceback" in text for text in shown)
+
+    stored = json.dumps({**dump(), "django_session": []})
+    logged = "\n".join(map(caplog.handler.format, caplog.records)) + str(capsys.readouterr())
+    found = {
+        (place, secret)
+        for secret in secrets
+        for place, text in (("dump", stored), ("log", logged), *(("page", text) for text in shown))
+        if secret in text
+    }
+    assert found == set()
