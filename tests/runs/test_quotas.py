@@ -27,7 +27,7 @@ def djsci_handler(request, file: str):
     with lock:
         now.update(who)
         most = [now[name] for name in who]
-    time.sleep(0.02)
+    time.sleep(0.03)
     with lock:
         now.subtract(who)
     return most
@@ -58,16 +58,20 @@ async def ended(run_ids: list[str]) -> list[Any]:
 async def test_q1_a_hundred_runs_stay_within_the_caps_and_all_end(
     make_file: MakeFile, settings: Any
 ) -> None:
-    settings.DJSCI = {"RUNNING": 16, "RUNNING_PER_USER": 2, "RUNNING_PER_FILE": 4}
+    caps = {"RUNNING_PER_USER": 2, "RUNNING_PER_FILE": 4, "QUEUE_PER_USER": 100}
+    settings.DJSCI = {"RUNNING": 0, **caps}
     files = [await in_database(make_file, COUNTS, access="authenticated") for _ in range(2)]
     callers = await in_database(people, *(f"user {number}" for number in range(5)))
 
     async def start(number: int) -> str:
-        file, caller = files[number % 2], callers[number % 5]
+        file = files[number % 4 == 0]  # three in four are of one file, half are one user's
+        caller = callers[0 if number % 2 else 1 + number // 2 % 4]
         given = {"file": str(file.name)}
         return (await runs.start(file.pk, caller=caller, trigger="api", parameters=given)).run_id
 
     started = await asyncio.gather(*map(start, range(100)))
+    settings.DJSCI = {"RUNNING": 16, **caps}
+    executor.start().ring()
     most = [view.result for view in await ended(started)]
     of_user, of_file = zip(*(map(int, text.strip("[]").split(",")) for text in most), strict=True)
     assert 1 < max(of_user) <= 2
