@@ -253,6 +253,7 @@ def test_an_old_rows_odd_name_may_stay_and_be_given_up(name: str) -> None:
     ids=ascii,
 )  # fmt: skip
 def test_a_bad_companion_name_is_refused(owner: Any, name: str) -> None:
+    """C3: a name is one component, and never a way out of the folder."""
     with pytest.raises(errors.BadRequest) as caught:
         uploads.create(name=None, entry="m.py", files={"m.py": CODE, name: b""}, owner=owner)
     assert caught.value.errors[0]["field"] == "files"
