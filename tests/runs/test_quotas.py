@@ -69,7 +69,7 @@ async def test_q1_a_hundred_runs_stay_within_the_caps_and_all_end(
         given = {"file": str(file.name)}
         return (await runs.start(file.pk, caller=caller, trigger="api", parameters=given)).run_id
 
-    started = await asyncio.gather(*map(start, range(100)))
+    started = [await start(number) for number in range(100)]
     settings.DJSCI = {"RUNNING": 16, **caps}
     executor.start().ring()
     most = [view.result for view in await ended(started)]
