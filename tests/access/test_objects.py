@@ -211,6 +211,7 @@ async def test_a2_naming_what_is_anothers_in_a_body_or_query_does_nothing(yours:
         ("POST", "console/tokens", {"name": "t", "scopes": "run", "files": "{ref}"}),
         ("POST", "console/runs/cancel", {"run": "{run_id}"}),
         ("GET", "console/runs/news/?run={run_id}", {}),
+        ("GET", f"console/runs/compare/?run={yours.runs[1].pk}&run={{run_id}}", {}),
         ("GET", "api/v1/runs/?file={ref}", {}),
         ("GET", "console/runs/?file={ref}", {}),
         ("GET", "console/?q={ref}", {}),
