@@ -120,7 +120,7 @@ def _make_token(options: argparse.Namespace) -> int:
     expires = timezone.now() + timedelta(days=options.days) if options.days is not None else None
     with transaction.atomic():
         token, secret = tokens.make(user, options.name, scopes, files=files, expires=expires)
-        audit.record(None, "token", token.pk, name=token.name, scopes=token.scopes)
+        audit.record(None, "token", token)
     print(f"{token.pk}  {token.name}: {' '.join(token.scopes)}", file=sys.stderr)
     print(secret)
     return 0
@@ -157,7 +157,7 @@ def _revoke_token(options: argparse.Namespace) -> int:
         raise LookupError(f"there is no token {options.id!r}")
     with transaction.atomic():
         if tokens.revoke(token):
-            audit.record(None, "token revoked", token.pk)
+            audit.record(None, "token revoked", token)
     print(f"{token.pk} is revoked")
     return 0
 

@@ -10,6 +10,8 @@ from shortuuid.django_fields import ShortUUIDField
 
 from djsci.core.events import LIVE
 
+_APPEND_ONLY = "Audit rows are append-only."
+
 
 class PrivateFile(models.Model):
     """A file: a name, a short uuid, an owner, and versions of its content.
@@ -254,6 +256,16 @@ class Ticket(models.Model):
         return self.target
 
 
+class AppendOnly(models.QuerySet[Any]):
+    """Rows that are written once."""
+
+    def update(self, **columns: Any) -> int:
+        raise TypeError(_APPEND_ONLY)
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise TypeError(_APPEND_ONLY)
+
+
 class Audit(models.Model):
     """Who changed a privilege or content: append-only."""
 
@@ -267,6 +279,8 @@ class Audit(models.Model):
     address = models.CharField(max_length=64, default="", blank=True)
     token = models.CharField(max_length=22, default="", blank=True)
 
+    objects = AppendOnly.as_manager()
+
     class Meta:
         ordering = ("-pk",)
 
@@ -275,5 +289,8 @@ class Audit(models.Model):
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         if self.pk is not None:
-            raise TypeError("Audit rows are append-only.")
+            raise TypeError(_APPEND_ONLY)
         super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        raise TypeError(_APPEND_ONLY)

@@ -234,7 +234,7 @@ def record_privileges(caller: Caller, file: PrivateFile, before: Mapping[str, An
     """Note each privilege of `file` that is not what `options.privileges` said before."""
     for name, value in options.privileges(file).items():
         if value != before[name]:
-            audit.record(caller, name, file.pk, before=before[name], now=value)
+            audit.record(caller, name, file, before=before[name], now=value)
 
 
 def delete(file: PrivateFile) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from djsci import blobs, uploads, versions
 from djsci.access import tokens
 from djsci.access.callers import Caller
-from djsci.models import Audit, Executor, PrivateFile, Run, Token
+from djsci.models import Audit, Executor, PrivateFile, Run, Token, Version
 
 from .conftest import notebook
 
@@ -221,7 +221,7 @@ def test_an_old_row_named_by_another_rows_id_keeps_that_name(root: Any) -> None:
     assert (row.name, row.notes) == (first.pk, "n")
 
 
-def test_a_forged_post_of_staff_sets_no_privilege(editor: Any, settings: Any) -> None:
+def test_a5_a_forged_post_of_staff_sets_no_privilege(editor: Any, settings: Any) -> None:
     settings.DJSCI = {"CONNECTIONS": {"warehouse": {}}}
     file = upload()
     client = signed_in(editor)
@@ -236,10 +236,16 @@ def test_a_forged_post_of_staff_sets_no_privilege(editor: Any, settings: Any) ->
         "pk": "forged",
         "read_from": "x",
         "version": "",
+        "versions-TOTAL_FORMS": "1",
+        "versions-INITIAL_FORMS": "1",
+        "versions-0-id": str(file.version_id),
+        "versions-0-sha256": "0" * 64,
     }
+    stored = Version.objects.values().get(pk=file.version_id)
     assert change(client, file, **forged).status_code == 302
     after = PrivateFile.objects.values().get(pk=file.pk)
     assert {**after, "changed": None} == {**before, "changed": None}
+    assert Version.objects.values().get(pk=file.version_id) == stored
     assert "engine" in errors_of(change(client, file, engine="thread"))
     listed = {"form-TOTAL_FORMS": "1", "form-INITIAL_FORMS": "1", "_save": "Save"}
     client.post(FILES, {**listed, "form-0-id": file.pk, "form-0-access": "authenticated"})
@@ -250,6 +256,29 @@ def test_a_forged_post_of_staff_sets_no_privilege(editor: Any, settings: Any) ->
     made = uploads.find("mine")
     assert (made.owner, made.is_trusted, made.settings) == (editor, False, {})
     assert set(Audit.objects.values_list("action", flat=True)) == {"upload"}
+
+
+def test_a5_the_admin_is_no_way_around_what_staff_may_see_or_share(editor: Any, root: Any) -> None:
+    """Other people, who has what, and tracebacks, which quote the source."""
+    file = upload(owner=root)
+    client = signed_in(editor)
+    for model, field in (("privatefile", "owner"), ("privatefile", "granted_users")):
+        asked = {"app_label": "djsci", "model_name": model, "field_name": field}
+        assert client.get("/admin/autocomplete/", asked).status_code == 403
+    assert client.get("/admin/auth/user/?_popup=1").status_code == 403
+    looked = client.get(f"{FILES}?owner__password__startswith=m")
+    assert (looked.status_code, b"handler" in looked.content) == (400, False)
+
+    watcher = signed_in(make_staff("watcher", "view_privatefile"))
+    sent = {"access": "authenticated", "granted_users": str(editor.pk), "name": "x"}
+    assert watcher.post(f"{FILES}{file.pk}/change/", sent).status_code == 403
+    assert PrivateFile.objects.get(pk=file.pk).access == "private"
+
+    reader = signed_in(make_staff("reader", "view_run"))
+    for lookup in ("error__traceback__icontains", "request__contains", "result__contains"):
+        assert reader.get(f"/admin/djsci/run/?{lookup}=x").status_code == 400
+    shown = f"/admin/djsci/run/?state__exact=failed&file__id={file.pk}&q=x"
+    assert reader.get(shown).status_code == 200
 
 
 def test_staff_that_may_change_files_open_them_to_others(editor: Any) -> None:

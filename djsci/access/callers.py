@@ -73,7 +73,7 @@ def identify(headers: Mapping[str, str], session_user: Any, *, address: str = ""
     return Caller.of_token(token, address=address)
 
 
-def bearer(authorization: str) -> str | None:
+def bearer(authorization: str) -> tokens.Secret | None:
     """The secret of an `Authorization: Bearer …` header; None for any other scheme."""
     scheme, _, secret = authorization.strip().partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else None
+    return tokens.Secret(secret.strip()) if scheme.lower() == "bearer" else None

@@ -13,6 +13,7 @@ from djsci.core.errors import BadRequest, Forbidden
 from . import origins, sessions
 from .addresses import client_address
 from .callers import Caller, identify
+from .tokens import Secret
 
 _SAFE = ("GET", "HEAD", "OPTIONS", "TRACE")
 _SECRET = re.compile(r"djsci_[0-9A-Za-z]{36}")
@@ -54,7 +55,7 @@ def guard(request: HttpRequest, caller: Caller, *, runs_or_changes: bool) -> Lit
 
 
 def _identified(request: HttpRequest, user: Any) -> Caller:
-    headers = {name.lower(): value for name, value in request.headers.items()}
+    headers = {"authorization": Secret(request.headers.get("Authorization", ""))}
     return identify(headers, user, address=client_address(request.META))
 
 

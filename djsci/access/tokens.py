@@ -30,21 +30,29 @@ _CHECKSUM = 6
 _USED_AGAIN = timedelta(minutes=1)  # how often `last_used` is written
 
 
+class Secret(str):
+    """A token's text. Error pages show the locals of each frame by their `repr`: not this one."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'•••'"
+
+
 def make(
     user: Any,
     name: str,
     scopes: Sequence[str],
     files: Iterable[PrivateFile] | None = None,
     expires: datetime | None = None,
-) -> tuple[Token, str]:
+) -> tuple[Token, Secret]:
     """A new token of `user` and its secret, shown this once. Raises `BadRequest` with `errors`.
 
     With `files` it is good for these only, and for none that is made later. Who asked for it
     records that with `audit`.
     """
     _require_good(name, scopes, expires)
-    body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
-    secret = PREFIX + body + _checksum(body)
+    secret = _new_secret()
     with transaction.atomic():
         token = Token.objects.create(
             user=user,
@@ -121,6 +129,11 @@ def _require_good(name: str, scopes: Sequence[str], expires: datetime | None) ->
             "; ".join(f"{field}: {message}" for field, message in errors.items()),
             errors=[{"field": field, "message": message} for field, message in errors.items()],
         )
+
+
+def _new_secret() -> Secret:
+    body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
+    return Secret(PREFIX + body + _checksum(body))
 
 
 def _checksum(body: str) -> str:

@@ -2,21 +2,23 @@
 
 from typing import Literal
 
-from django.db import transaction
-
-from djsci.access.database import in_database
-from djsci.core.errors import NotFound
+from djsci.access import audit, permissions
+from djsci.access.callers import Caller
+from djsci.access.database import in_database, writing
 from djsci.core.events import LIVE, End
 from djsci.models import Run
 
-from . import doorbell, executor, log
+from . import doorbell, executor, log, reading
 
 Answer = Literal["ended", "already", "asked"]
 
 
-async def cancel(run_id: str, *, force: bool = False) -> Answer:
-    """Ask once; `force` kills at once. 'ended': nothing is left to cancel. Raises `NotFound`."""
-    answer, head = await in_database(_ask, run_id, force=force)
+async def cancel(run_id: str, *, caller: Caller | None = None, force: bool = False) -> Answer:
+    """Ask once; `force` kills at once. 'ended': nothing is left to cancel.
+
+    `caller` None is the site itself. Raises `NotFound`, `Forbidden`.
+    """
+    answer, head = await in_database(_ask, run_id, caller, force=force)
     if head:
         doorbell.ring(run_id, head=head, is_final=True)
     elif answer == "asked":
@@ -24,21 +26,26 @@ async def cancel(run_id: str, *, force: bool = False) -> Answer:
     return answer
 
 
-def _ask(run_id: str, *, force: bool) -> tuple[Answer, int]:
+@writing()
+def _ask(run_id: str, caller: Caller | None, *, force: bool) -> tuple[Answer, int]:
+    run = reading.get_now(run_id)
+    if caller is not None:
+        permissions.require_cancel(caller, run)
+    answer, head = _asked(run, force=force)
+    if answer == "asked" and caller is not None and run.user_id != caller.user.pk:
+        audit.record(caller, "cancel", run, force=force)
+    return answer, head
+
+
+def _asked(run: Run, *, force: bool) -> tuple[Answer, int]:
     wanted = "forced" if force else "asked"
     earlier = ("", "asked") if force else ("",)
-    run = Run.objects.filter(pk=run_id).values("state", "lease").first()
-    if run is None:
-        raise NotFound
-    if run["state"] == "queued" and _end_queued(run_id, run["lease"]):
-        return "asked", Run.objects.values_list("head", flat=True).get(pk=run_id)
-    with transaction.atomic():
-        changed = Run.objects.filter(pk=run_id, state__in=LIVE, cancel__in=earlier).update(
-            cancel=wanted
-        )
-    if changed:
+    row = Run.objects.filter(pk=run.pk)
+    if run.state == "queued" and _end_queued(run.pk, run.lease):
+        return "asked", row.values_list("head", flat=True).get()
+    if row.filter(state__in=LIVE, cancel__in=earlier).update(cancel=wanted):
         return "asked", 0
-    state = Run.objects.values_list("state", flat=True).get(pk=run_id)
+    state = row.values_list("state", flat=True).get()
     return ("already" if state in LIVE else "ended"), 0
 
 

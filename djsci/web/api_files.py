@@ -46,7 +46,7 @@ async def create_file(request: HttpRequest) -> HttpResponse:
         file = uploads.create_from(source, name=name, owner=caller.user)
         if "access" in content.fields:
             uploads.change_settings(file, {"access": content.fields["access"]}, caller)
-        audit.record(caller, "upload", file.pk, version=uploads.current_version(file).sha256)
+        audit.record(caller, "upload", file)
         return file
 
     return await _shown(await in_database(create), status=201)
@@ -79,8 +79,8 @@ async def replace_file(request: HttpRequest, ref: str) -> HttpResponse:
     @writing()
     def replace() -> None:
         if_match = request.headers.get("If-Match")
-        version = uploads.bring(file, source, uploader=caller.user, if_match=if_match)
-        audit.record(caller, "upload", file.pk, version=version.sha256)
+        uploads.bring(file, source, uploader=caller.user, if_match=if_match)
+        audit.record(caller, "upload", file)
 
     await in_database(replace)
     return await _shown(file)
@@ -118,9 +118,8 @@ async def delete_file(request: HttpRequest, ref: str) -> HttpResponse:
     def delete() -> None:
         file = uploads.find(ref)
         permissions.require_delete(caller, file)
-        file_id = file.pk
+        audit.record(caller, "delete", file)
         uploads.delete(file)
-        audit.record(caller, "delete", file_id)
 
     await in_database(delete)
     return HttpResponse(status=204)

@@ -10,8 +10,7 @@ from django.utils.cache import patch_vary_headers
 from ninja import Query, Router
 
 from djsci import calling, problems, runs, surface
-from djsci.access import audit, permissions
-from djsci.access.callers import Caller
+from djsci.access import permissions
 from djsci.access.database import in_database
 from djsci.core.errors import BadParameters, BadRequest, Conflict
 from djsci.models import Run
@@ -126,18 +125,10 @@ async def cancel_run(request: HttpRequest, run_id: str) -> HttpResponse:
     if not isinstance(force, bool):
         message = "`force` is true or false."
         raise BadParameters(message, errors=[{"field": "force", "message": message}])
-    await in_database(_require_cancel, caller, run_id)
-    answer = await runs.cancel(run_id, force=force)
+    answer = await runs.cancel(run_id, caller=caller, force=force)
     return await documents.run_answer(
         run_id, caller=caller, status=202 if answer == "asked" else 200
     )
-
-
-def _require_cancel(caller: Caller, run_id: str) -> None:
-    run = runs.get_now(run_id)
-    permissions.require_cancel(caller, run)
-    if run.user_id != caller.user.pk:
-        audit.record(caller, "cancel", run_id)
 
 
 def _last_seen(request: HttpRequest, run_id: str, after: int) -> int:

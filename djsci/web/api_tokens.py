@@ -49,7 +49,7 @@ async def make_token(request: HttpRequest) -> HttpResponse:
     def make() -> tuple[dict[str, Any], str]:
         chosen = None if files is None else [_file(caller, ref) for ref in files]
         token, secret = tokens.make(caller.user, name, scopes, files=chosen, expires=expires)
-        audit.record(caller, "token", token.pk, name=name, scopes=scopes)
+        audit.record(caller, "token", token)
         return documents.token_document(token), secret
 
     document, secret = await in_database(make)
@@ -65,7 +65,7 @@ async def revoke_token(request: HttpRequest, token_id: str) -> HttpResponse:
         token = tokens.list_of(caller.user).filter(pk=token_id).first()
         if token is None or not tokens.revoke(token):
             raise NotFound
-        audit.record(caller, "token revoked", token_id)
+        audit.record(caller, "token revoked", token)
 
     await in_database(revoke)
     return HttpResponse(status=204)

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from djsci import runs
-from djsci.access import audit, permissions
+from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.core.errors import BadRequest
 from djsci.core.events import FINAL, LIVE
@@ -132,10 +132,7 @@ def cancel_many(request: HttpRequest, caller: Caller) -> HttpResponse:
     named = request.POST.getlist("run")[:PAGE_ITEMS]
     found = permissions.visible_runs(caller).filter(pk__in=named).select_related("file")
     wanted = [run for run in found if not run.is_final and permissions.may_cancel(caller, run)]
-    for run in wanted:
-        if run.user_id != caller.user.pk:
-            audit.record(caller, "cancel", run.pk)
-    answers = async_to_sync(_cancel_all)([run.pk for run in wanted])
+    answers = async_to_sync(_cancel_all)(caller, [run.pk for run in wanted])
     done = sum(answer != "ended" for answer in answers)
     left = len(set(named)) - done
     told: dict[str, str | int] = {**_filters(request.GET), "cancelled": done, "left": left}
@@ -144,5 +141,6 @@ def cancel_many(request: HttpRequest, caller: Caller) -> HttpResponse:
     return answer
 
 
-async def _cancel_all(run_ids: Sequence[str]) -> list[str]:
-    return list(await asyncio.gather(*(runs.cancel(run_id) for run_id in run_ids)))
+async def _cancel_all(caller: Caller, run_ids: Sequence[str]) -> list[str]:
+    asked = (runs.cancel(run_id, caller=caller) for run_id in run_ids)
+    return list(await asyncio.gather(*asked))

@@ -7,7 +7,7 @@ from django.http.response import HttpResponseBase
 from django.urls import reverse
 
 from djsci import runs
-from djsci.access import audit, permissions
+from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.core.errors import BadParameters, DjsciError, Forbidden, Pruned
 from djsci.runs import log, receipts
@@ -47,11 +47,8 @@ def run_notebook(request: HttpRequest, caller: Caller, run_id: str) -> HttpRespo
 @page("POST")
 def run_cancel(request: HttpRequest, caller: Caller, run_id: str) -> HttpResponse:
     """Ask a run to stop; asked twice it is killed."""
-    run = runs.get_now(run_id)
-    permissions.require_cancel(caller, run)
-    if run.user_id != caller.user.pk:
-        audit.record(caller, "cancel", run_id)
-    async_to_sync(runs.cancel)(run_id, force=run.cancel != "")
+    is_again = runs.get_now(run_id).cancel != ""
+    async_to_sync(runs.cancel)(run_id, caller=caller, force=is_again)
     return see_other(request, "djsci_run", run_id)
 
 

@@ -122,7 +122,7 @@ def _grant(caller: Caller, file: PrivateFile, typed: QueryDict) -> None:
         raise BadRequest("; ".join(each["message"] for each in errors), errors=errors)
     after = _granted(file)
     if after != before:
-        audit.record(caller, "grant", file.pk, before=before, now=after)
+        audit.record(caller, "grant", file, before=before, now=after)
 
 
 def _granted(file: PrivateFile) -> dict[str, list[str]]:
@@ -240,6 +240,5 @@ def file_delete(request: HttpRequest, caller: Caller, name_id: str) -> HttpRespo
 
 @writing()
 def _delete(caller: Caller, file: PrivateFile) -> None:
-    file_id, name = file.pk, file.name
+    audit.record(caller, "delete", file)
     uploads.delete(file)
-    audit.record(caller, "delete", file_id, name=name)

@@ -57,7 +57,7 @@ def _make(request: HttpRequest, caller: Caller) -> tuple[Token, str]:
             files=files or None,
             expires=_expiry(typed.get("lasting", ""), typed.get("until", "")),
         )
-        audit.record(caller, "token", made[0].pk, name=name, scopes=scopes)
+        audit.record(caller, "token", made[0])
     return made
 
 
@@ -123,5 +123,5 @@ def token_revoke(request: HttpRequest, caller: Caller, token_id: str) -> HttpRes
         token = tokens.list_of(caller.user).filter(pk=token_id).first()
         if token is None or not tokens.revoke(token):
             raise NotFound
-        audit.record(caller, "token revoked", token_id)
+        audit.record(caller, "token revoked", token)
     return see_other(request, "djsci_tokens")

@@ -38,7 +38,7 @@ def _create(
         file = uploads.create_from(source, name=name, owner=caller.user)
         if request.POST.get("access"):
             uploads.change_settings(file, {"access": request.POST["access"]}, caller)
-        audit.record(caller, "upload", file.pk, version=uploads.current_version(file).sha256)
+        audit.record(caller, "upload", file)
     return file
 
 

@@ -66,8 +66,8 @@ def file_versions(request: HttpRequest, caller: Caller, name_id: str) -> HttpRes
     try:
         source = uploads.read(*_content(request, file))
         with writing():
-            version = uploads.bring(file, source, uploader=caller.user)
-            audit.record(caller, "upload", file.pk, version=version.sha256)
+            uploads.bring(file, source, uploader=caller.user)
+            audit.record(caller, "upload", file)
     except DjsciError as error:
         return _versions(request, caller, file, error)
     name = "djsci_file_versions" if permissions.may_read(caller, file) else "djsci_file"
@@ -143,7 +143,7 @@ def file_restore(request: HttpRequest, caller: Caller, name_id: str) -> HttpResp
     source = uploads.read(version.entry, versions.contents(version))
     with writing():
         uploads.bring(file, source, uploader=caller.user)
-        audit.record(caller, "upload", file.pk, version=version.sha256)
+        audit.record(caller, "upload", file)
     name = "djsci_file_versions" if permissions.may_read(caller, file) else "djsci_file"
     return see_other(request, name, file.pk)
 

@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.core.cache import cache
+from django.db import connection
 from django.utils import timezone
 
 from djsci.access import limits, tokens
@@ -90,6 +91,16 @@ class World:
 
     def token(self, user: Any, *scopes: str, **fields: Any) -> tuple[Token, str]:
         return tokens.make(user, "test", scopes or tokens.SCOPES, **fields)
+
+
+def dump() -> dict[str, list[str]]:
+    """Every row of the database, by table; but executors, which beat as they live."""
+    rows: dict[str, list[str]] = {}
+    with connection.cursor() as cursor:
+        for table in {*connection.introspection.table_names(cursor)} - {"djsci_executor"}:
+            cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
+            rows[table] = sorted(map(repr, cursor.fetchall()))
+    return rows
 
 
 @pytest.fixture

@@ -119,6 +119,7 @@ async def test_a_declared_length_is_refused_before_the_application_is_called():
 
 
 async def test_an_understated_length_does_not_help():
+    """C10: bytes are counted, whatever was declared."""
     assert await Client(4 * SMALL, declared=10).ask(BodyCap(count_body), "/djsci/call/x/") == 413
 
 

@@ -134,6 +134,14 @@ class World:
 
 async def opened(path: str, headers: dict[str, str]) -> int | str:
     """What comes of a handshake: 403 before it, a closing code after it, or `in`."""
+    said = await spoken(path, headers)
+    if not said:
+        return 403
+    return int(said[-1]["code"]) if said[-1]["type"] == "websocket.close" else "in"
+
+
+async def spoken(path: str, headers: dict[str, str]) -> list[dict[str, Any]]:
+    """What a socket says after the handshake, to its first word or its closing; often nothing."""
     scope = {
         "type": "websocket",
         "path": path,
@@ -146,15 +154,14 @@ async def opened(path: str, headers: dict[str, str]) -> int | str:
     }
     socket = ApplicationCommunicator(application(_nothing), scope)
     await socket.send_input({"type": "websocket.connect"})
-    said = await socket.receive_output(10)
-    if said["type"] != "websocket.accept":
-        return 403
-    said = await socket.receive_output(10)
-    if "error" in said.get("text", ""):
-        said = await socket.receive_output(10)
+    if (await socket.receive_output(10))["type"] != "websocket.accept":
+        return []
+    said = [await socket.receive_output(10)]
+    if "error" in said[0].get("text", ""):
+        said.append(await socket.receive_output(10))
     await socket.send_input({"type": "websocket.disconnect", "code": 1001})
     await socket.wait(10)
-    return int(said["code"]) if said["type"] == "websocket.close" else "in"
+    return said
 
 
 async def _nothing(scope: Any, receive: Any, send: Any) -> None:
@@ -174,7 +181,8 @@ def verdict(answer: Any) -> int | str:
     return answer.status_code if answer.status_code in REFUSED else "in"
 
 
-async def test_every_route_and_method_is_in_the_matrix(db: None) -> None:
+async def test_a1_every_route_and_method_is_in_the_matrix(db: None) -> None:
+    """C1: a route that nobody thought of is a route without a check."""
     sockets = {plain(str(pattern.pattern)) for pattern in websocket_urlpatterns}
     expected = {f"WS {route}" for route in sockets}
     for route in routes() - sockets:
@@ -182,7 +190,8 @@ async def test_every_route_and_method_is_in_the_matrix(db: None) -> None:
     assert set(MATRIX) == expected
 
 
-async def test_every_role_gets_where_the_matrix_says(world: World) -> None:
+async def test_a1_every_role_gets_where_the_matrix_says(world: World) -> None:
+    """C1: sockets, pages and the API alike ask who it is, whatever a page would show."""
     wrong = {}
     for entry, row in MATRIX.items():
         found = {role: await world.ask(entry, role) for role in ROLES}
@@ -191,7 +200,7 @@ async def test_every_role_gets_where_the_matrix_says(world: World) -> None:
     assert wrong == {}
 
 
-async def test_a_token_gets_in_by_its_own_scope_only(world: World) -> None:
+async def test_a1_a_token_gets_in_by_its_own_scope_only(world: World) -> None:
     wrong = {}
     for entry, row in MATRIX.items():
         needed = {*row["scope"].split()} & {*tokens.SCOPES}

@@ -101,6 +101,7 @@ def test_a_forwarded_scheme_counts_for_nothing_by_default():
 
 
 def test_a_header_with_an_underscore_is_not_the_one_with_a_dash():
+    """C10: a client cannot say in underscores what only a proxy may say in dashes."""
     scope = handshake(host="testserver", origin="https://testserver")
     scope["headers"].append((b"x_forwarded_proto", b"https"))
     with override_settings(SECURE_PROXY_SSL_HEADER=("HTTP_X_FORWARDED_PROTO", "https")):

@@ -1,12 +1,12 @@
 """Every role against every right; tokens narrow and never widen."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import BaseBackend
-from django.test import override_settings
+from django.test import Client, override_settings
 from django.utils import timezone
 
 from djsci.access import permissions, tokens
@@ -120,6 +120,54 @@ def test_an_object_permission_backend_grants_running_and_listing(world: World):
     assert set(permissions.visible_files(stranger)) == {odd, world.shared}
     assert set(permissions.runnable_files(stranger)) == {odd, world.shared}
     assert not permissions.may_run(world.caller("anonymous"), odd)
+
+
+class Rows:
+    """Object permissions as django-guardian has them: a back-end of no known base, with rows."""
+
+    granted: ClassVar[set[tuple[str, str, str]]] = set()
+
+    def authenticate(self, request: Any, **credentials: Any) -> None:
+        return None
+
+    def get_user(self, key: Any) -> None:
+        return None
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Any = None) -> bool:
+        return obj is not None and (user_obj.username, perm, obj.pk) in self.granted
+
+    def get_all_permissions(self, user_obj: Any, obj: Any = None) -> set[str]:
+        return {
+            perm
+            for who, perm, pk in self.granted
+            if obj and (who, pk) == (user_obj.username, obj.pk)
+        }
+
+
+@pytest.mark.parametrize(
+    ("permission", "rights"),
+    [
+        (permissions.RUN, {"may_run", "may_see"}),
+        (permissions.VIEW, {"may_see", "may_read"}),
+        (permissions.CHANGE, {"may_see", "may_change", "may_share"}),
+        (permissions.DELETE, {"may_see", "may_delete"}),
+    ],
+)
+def test_each_permission_may_be_granted_for_one_file_by_a_backend_like_guardian(
+    permission: str, rights: set[str], world: World, settings: Any, client: Client
+):
+    settings.AUTHENTICATION_BACKENDS = [*settings.AUTHENTICATION_BACKENDS, f"{__name__}.Rows"]
+    other = PrivateFile.objects.create(name="other", owner=world.owner)
+    user = world.person("guarded")
+    Rows.granted = {("guarded", permission, world.file.pk)}
+    caller = Caller.of_user(user)
+    assert rights_of(caller, world.file) == rights
+    assert rights_of(caller, other) == set()
+    assert set(permissions.visible_files(caller)) == {world.file, world.shared}
+    assert (world.file in permissions.runnable_files(caller)) == ("may_run" in rights)
+    client.force_login(user, backend="django.contrib.auth.backends.ModelBackend")
+    assert client.get(f"/djsci/console/files/{world.file.pk}/").status_code == 200
+    assert client.get(f"/djsci/console/files/{other.pk}/").status_code == 404
 
 
 def test_a_run_is_seen_by_who_asked_for_it_and_by_the_owner_of_the_file(world: World):

@@ -86,6 +86,7 @@ def said(process: subprocess.Popen[str]) -> str:
 
 
 def test_no_canary_is_red(level: str) -> None:
+    """C8: the wall is the operating system, never anything inside Python."""
     assert probe.run(level) == []
 
 

@@ -166,7 +166,7 @@ def test_a_run_queued_for_a_day_is_cancelled(make_run: Callable[..., Run]):
     assert run.state == "cancelled"
 
 
-def test_the_user_with_the_fewest_running_goes_first(
+def test_q2_the_user_with_the_fewest_running_goes_first(
     make_run: Callable[..., Run], django_user_model: Any
 ):
     bob = django_user_model.objects.create_user("bob")

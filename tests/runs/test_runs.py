@@ -185,7 +185,7 @@ async def test_q6_one_key_makes_one_run_of_fifty_posts_at_once(make_file: MakeFi
     assert (await begin(1)).run_id == started[0].run_id
 
 
-async def test_a_full_queue_is_a_limit_with_retry_after(make_file: MakeFile, caller: Caller):
+async def test_q2_a_full_queue_is_a_limit_with_retry_after(make_file: MakeFile, caller: Caller):
     file = await in_database(make_file, PRINTS)
     with override_settings(DJSCI={"RUNNING": 0, "QUEUE_PER_USER": 2}):
         first = await runs.start(file.pk, caller=caller, trigger="api")
@@ -257,7 +257,7 @@ async def test_a_running_run_is_cancelled_once(make_file: MakeFile, caller: Call
     assert "cancelling" in [event.get("state") for event in events]
 
 
-async def test_a_right_that_was_withdrawn_while_queued_denies_the_run(
+async def test_a3_a_right_that_was_withdrawn_while_queued_denies_the_run(
     make_file: MakeFile, user: Any, django_user_model: Any
 ):
     file = await in_database(make_file, PRINTS, access="authenticated")

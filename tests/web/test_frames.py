@@ -67,6 +67,7 @@ def shown(make_file: MakeFile) -> Shown:
 
 
 def test_o1_a_frame_says_what_it_must_not_do(browser: Client, shown: Shown) -> None:
+    """C6: what an output executes is in no origin of ours."""
     path = shown({"text/html": HOSTILE, "text/plain": "no"})
     static, interactive = (
         browser.get(path, {"level": level}, headers=FRAMED) for level in ("anything", "interactive")
