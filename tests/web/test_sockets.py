@@ -203,7 +203,7 @@ async def refusal(client: Follower, path: str, *sent: str | bytes) -> tuple[str,
         "no-start",
     ],
 )
-async def test_a_bad_client_is_told_why_and_closed(
+async def test_b6_a_bad_client_is_told_why_and_closed(
     place: Place, sent: list[str | bytes], expected: tuple[str, int]
 ) -> None:
     assert await refusal(place.client(), "/djsci/ws/call/talk/", *sent) == expected
@@ -271,7 +271,7 @@ async def ticket(place: Place, user: str, **target: str) -> dict[str, Any]:
     return made
 
 
-async def test_a_ticket_opens_its_socket_once_from_anywhere(place: Place) -> None:
+async def test_b2_a_ticket_opens_its_socket_once_from_anywhere(place: Place) -> None:
     made = await ticket(place, "caller", file="talk")
     page = Follower(url=place.site.url, headers={"Origin": "http://elsewhere.example"})
     async with page.connection(made["socket"], made["subprotocols"]) as socket:
@@ -374,35 +374,6 @@ async def until_printed(socket: Any) -> None:
     types: set[str] = set()
     while "stream" not in types:
         types = {event["type"] for event in (await until(socket, "events"))["events"]}
-
-
-LOSSES = {
-    "logged-out": "from django.contrib.sessions.models import Session\n"
-    "Session.objects.filter(pk='{session}').delete()",
-    "deactivated": "from django.contrib.auth.models import User\n"
-    "User.objects.filter(username='{name}').update(is_active=False)",
-    "new-password": "from django.contrib.auth.models import User\n"
-    "user = User.objects.get(username='{name}'); user.set_password('x'); user.save()",
-    "file-made-private": "from djsci.models import PrivateFile\n"
-    "PrivateFile.objects.filter(pk='{file}').update(access='private')",
-}
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-async def test_a_lost_right_ends_the_socket(place: Place, loss: str) -> None:
-    name = f"zoe-{loss}"
-    item = {"name": name, "owner": "ada", "trusted": True, "files": {"handler.py": CODE}}
-    shared = {**item, "access": "authenticated", "settings": {"engine": "thread"}}
-    made = await asyncio.to_thread(place.site.seed, {"users": [{"name": name}], "files": [shared]})
-    session = made.sessions[name]
-    async with place.with_cookie(session).connection(f"/djsci/ws/call/{name}/") as socket:
-        await socket.send('{"type":"start","parameters":{"lines":300,"pause":0.05}}')
-        await until_printed(socket)  # a run that has not begun would end by the loss itself
-        code = LOSSES[loss].format(session=session, name=name, file=made.files[name])
-        await asyncio.to_thread(place.site.execute, code)
-        error, closed = await until(socket, "error"), await until(socket, "never")
-    expected = ("forbidden", 4403) if loss == "file-made-private" else ("not_authenticated", 4401)
-    assert (error["code"], closed["code"]) == expected
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
