@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests import live
 from tests.client import Follower, Refused, until
@@ -178,6 +179,7 @@ async def refusal(client: Follower, path: str, *sent: str | bytes) -> tuple[str,
         (["[" * 100_000], ("bad_request", 4400)),
         (['{"type":"ping","x":"' + "x" * (256 << 10) + '"}'], ("too_large", 4413)),
         (['{"type":"ping","x":"' + "x" * (2 << 20) + '"}'], ("too_large", 4413)),
+        ([b"\x00" * (2 << 20)], ("bad_request", 4400)),
         (['{"type":"ping"}'] * 60, ("limit", 4429)),
         (['{"type":"start","parameters":{"lines":"x"}}'], ("bad_parameters", 4400)),
         (['{"type":"start","parameters":{"unknown":1}}'], ("bad_parameters", 4400)),
@@ -196,6 +198,7 @@ async def refusal(client: Follower, path: str, *sent: str | bytes) -> tuple[str,
         "deep",
         "too-large",
         "far-too-large",
+        "large-binary",
         "flood",
         "wrong-parameter",
         "unknown-parameter",
@@ -207,6 +210,18 @@ async def test_b6_a_bad_client_is_told_why_and_closed(
     place: Place, sent: list[str | bytes], expected: tuple[str, int]
 ) -> None:
     assert await refusal(place.client(), "/djsci/ws/call/talk/", *sent) == expected
+
+
+async def test_b6_a_frame_of_twenty_megabytes_is_not_even_taken_in(place: Place) -> None:
+    """Both servers end such a socket themselves, before we could say why."""
+    for large in ("x" * (20 << 20), b"\x00" * (20 << 20)):
+        with pytest.raises(ConnectionClosed):
+            async with place.client().connection("/djsci/ws/call/talk/") as socket:
+                await socket.send(large)
+                await asyncio.wait_for(socket.wait_closed(), 20)
+                await socket.send("never")
+    async with place.client().connection("/djsci/ws/call/talk/") as socket:
+        assert (await until(socket, "hello"))["head"] == 0
 
 
 async def test_what_is_not_there_or_not_ones_own_is_closed_by_its_code(place: Place) -> None:
