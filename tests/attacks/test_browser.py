@@ -81,7 +81,9 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
         yield Place(site, site.seed(WANTED))
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("daphne", marks=pytest.mark.faults), "uvicorn"]
+)
 def calm(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A server that asks again as seldom as on a site, so not within these tests."""
     with live.server(request.param, intervals={"start": 60, "send_blocked": 1}) as site:
