@@ -9,3 +9,6 @@ class DjsciConfig(AppConfig):
 
     def ready(self) -> None:
         from . import checks  # noqa: F401 - registers the system checks
+        from .access import logs
+
+        logs.hide_tokens()

@@ -35,6 +35,7 @@ async def identify(request: HttpRequest, *, is_unsafe: bool) -> tuple[Caller, bo
     Raises `NotAuthenticated` for a bad token, `BadRequest` for one in the URL, `Forbidden` for a
     forged or foreign request.
     """
+    access.refuse_told_token(request)
     if is_unsafe:
         await read_body(request, most=conf.get("UPLOAD_LIMIT") + OVERHEAD)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from .core import tokentext
 from .local import command as run_command
 
 DEFAULT_SETTINGS = "asgi_project.settings"
@@ -43,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--host", default="127.0.0.1")
     up.add_argument("--port", type=int, default=8000, help="0: a free one")
     up.set_defaults(command=_up)
-    token = commands.add_parser("token", help="make, list and revoke tokens")
+    token = commands.add_parser("token", help="make, list, revoke and check tokens")
     _add_token_commands(token.add_subparsers(required=True, metavar="COMMAND"))
     doctor = commands.add_parser("doctor", help="say what works here, and why not")
     doctor.set_defaults(command=_doctor)
@@ -64,6 +65,8 @@ def _add_token_commands(commands: Any) -> None:
     revoke = commands.add_parser("revoke", help="end a token at once")
     revoke.add_argument("id")
     revoke.set_defaults(command=_revoke_token)
+    check = commands.add_parser("check", help="whether stdin is written as a token is; asks nobody")
+    check.set_defaults(command=_check_token, needs_django=False)
 
 
 def _set_up_django() -> None:
@@ -160,6 +163,13 @@ def _revoke_token(options: argparse.Namespace) -> int:
             audit.record(None, "token revoked", token)
     print(f"{token.pk} is revoked")
     return 0
+
+
+def _check_token(options: argparse.Namespace) -> int:
+    # From stdin: an argument would stay in the shell's history and show in the list of processes.
+    is_token = tokentext.check(sys.stdin.read().strip())
+    print("a token of djsci, by its checksum" if is_token else "no token of djsci")
+    return 0 if is_token else 1
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ def manage(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
     return done.stdout.decode() + done.stderr.decode()
 
 
-def test_deployed_behind_tls_django_has_nothing_to_warn_of(tmp_path: Path):
+def test_b4_deployed_behind_tls_django_has_nothing_to_warn_of(tmp_path: Path):
     said = manage(
         *("manage.py", "check", "--deploy", "--fail-level", "WARNING"),
         DJSCI_DATA=str(tmp_path / "data"),

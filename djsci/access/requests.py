@@ -26,6 +26,17 @@ class _Check(CsrfViewMiddleware):
         return reason
 
 
+def refuse_told_token(request: HttpRequest) -> None:
+    """Raise `BadRequest` for a token in the URL, or in that of the page before.
+
+    Asked first of all: a run's record, a redirect to the login or a log would repeat it.
+    """
+    names = ("QUERY_STRING", "HTTP_REFERER")
+    told = " ".join((request.path, *(str(request.META.get(name, "")) for name in names)))
+    if _SECRET.search(unquote_plus(told)):
+        raise BadRequest("A token is never sent in a URL: revoke this one.")
+
+
 def caller_of(request: HttpRequest) -> Caller:
     """The caller of a request. Raises as `callers.identify` does."""
     return _identified(request, getattr(request, "user", None) or AnonymousUser())
@@ -42,10 +53,8 @@ def guard(request: HttpRequest, caller: Caller, *, runs_or_changes: bool) -> Lit
     """Refuse what another site made a browser send.
 
     "ask": a link from elsewhere was followed to something that runs; a person is to be asked
-    first. Raises `BadRequest` for a token in the URL, `Forbidden` for a forged request.
+    first. Raises `Forbidden` for a forged request.
     """
-    if _SECRET.search(unquote_plus(f"{request.path} {request.META.get('QUERY_STRING', '')}")):
-        raise BadRequest("A token is never sent in a URL: revoke this one.")
     if caller.via != "cookie":
         return "ok"
     is_unsafe = request.method not in _SAFE

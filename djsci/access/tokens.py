@@ -1,14 +1,6 @@
-"""Tokens: secrets that stand for a user, of which only the SHA-256 digest is stored.
-
-A secret is `djsci_`, 36 random characters of base62 and 6 of checksum: the CRC32 of the 36 as a
-base62 number. Its pattern is `djsci_[0-9A-Za-z]{42}`.
-"""
+"""Tokens: secrets that stand for a user, of which only the SHA-256 digest is stored."""
 
 import hashlib
-import re
-import secrets
-import string
-import zlib
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,16 +9,12 @@ from django.db import DatabaseError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from djsci.core import tokentext
 from djsci.core.errors import BadRequest
 from djsci.models import PrivateFile, Token
 
 SCOPES = ("run", "files:read", "files:write", "runs:read", "runs:cancel")
-PREFIX = "djsci_"
-PATTERN = re.compile(r"djsci_[0-9A-Za-z]{42}")
 LONGEST_NAME = 100
-_ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_RANDOM = 36
-_CHECKSUM = 6
 _USED_AGAIN = timedelta(minutes=1)  # how often `last_used` is written
 
 
@@ -52,7 +40,7 @@ def make(
     records that with `audit`.
     """
     _require_good(name, scopes, expires)
-    secret = _new_secret()
+    secret = Secret(tokentext.make())
     with transaction.atomic():
         token = Token.objects.create(
             user=user,
@@ -66,17 +54,9 @@ def make(
     return token, secret
 
 
-def check(secret: str) -> bool:
-    """Whether `secret` is written as a token is, its checksum included; asks no database."""
-    if not PATTERN.fullmatch(secret):
-        return False
-    body = secret[len(PREFIX) : -_CHECKSUM]
-    return secrets.compare_digest(secret[-_CHECKSUM:], _checksum(body))
-
-
 def find(secret: str) -> Token | None:
     """The token with this secret, its user beside it; None for unknown, expired, revoked alike."""
-    if not check(secret):
+    if not tokentext.check(secret):
         return None
     found = Token.objects.select_related("user").filter(digest=_digest(secret)).first()
     return found if found is not None and is_usable(found) else None
@@ -129,20 +109,6 @@ def _require_good(name: str, scopes: Sequence[str], expires: datetime | None) ->
             "; ".join(f"{field}: {message}" for field, message in errors.items()),
             errors=[{"field": field, "message": message} for field, message in errors.items()],
         )
-
-
-def _new_secret() -> Secret:
-    body = "".join(secrets.choice(_ALPHABET) for _ in range(_RANDOM))
-    return Secret(PREFIX + body + _checksum(body))
-
-
-def _checksum(body: str) -> str:
-    number = zlib.crc32(body.encode())
-    digits = []
-    for _ in range(_CHECKSUM):
-        number, digit = divmod(number, len(_ALPHABET))
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
 
 
 def _digest(secret: str) -> str:

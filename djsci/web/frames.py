@@ -98,6 +98,7 @@ def notebook_frame(request: HttpRequest, run_id: str) -> HttpResponse:
 
 
 def _signed_in(request: HttpRequest) -> Caller:
+    access.refuse_told_token(request)
     caller = access.caller_of(request)
     if not caller.is_authenticated:
         raise NotAuthenticated

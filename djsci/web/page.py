@@ -33,6 +33,7 @@ def page(*methods: str) -> Callable[[View], View]:
                 return with_policy(request, surface.without_content(methods))
             caller: Caller | None = None
             try:
+                access.refuse_told_token(request)
                 known = access.caller_of(request)
                 caller = known if known.is_authenticated else None
                 _admit(request, caller, methods)

@@ -29,7 +29,7 @@ def make(caller: Caller, key: str = "", target: str = "file:1") -> str:
     return tickets.make(caller, session_key=key, target=target)[0]
 
 
-def test_a_ticket_is_good_once_and_for_its_target_only(user: Any):
+def test_b2_a_ticket_is_good_once_and_for_its_target_only(user: Any):
     caller = Caller.of_user(user)
     text = make(caller)
     assert set(text) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
@@ -43,7 +43,7 @@ def test_a_ticket_is_good_once_and_for_its_target_only(user: Any):
     assert tickets.take("", target="file:1") is None
 
 
-def test_a_late_ticket_is_refused_and_goes(user: Any, monkeypatch: pytest.MonkeyPatch):
+def test_b2_a_late_ticket_is_refused_and_goes(user: Any, monkeypatch: pytest.MonkeyPatch):
     caller = Caller.of_user(user)
     text = make(caller)
     monkeypatch.setattr(tickets, "SECONDS", -1)

@@ -11,34 +11,35 @@ from django.utils import timezone
 
 from djsci.access import tokens
 from djsci.access.callers import identify
+from djsci.core import tokentext
 from djsci.core.errors import BadRequest, LimitReached, NotAuthenticated
 from djsci.models import Token
 
 from .conftest import World
 
-UNKNOWN = "djsci_" + "0" * 36 + tokens._checksum("0" * 36)
+UNKNOWN = "djsci_" + "0" * 36 + tokentext.checksum("0" * 36)
 
 
 def with_bearer(secret: str) -> dict[str, str]:
     return {"authorization": f"Bearer {secret}"}
 
 
-def test_a_secret_has_the_documented_form_and_is_checked_offline(world: World):
+def test_t6_a_secret_has_the_documented_form_and_is_checked_offline(world: World):
     _, secret = world.token(world.owner)
-    assert tokens.PATTERN.fullmatch(secret)
+    assert tokentext.PATTERN.fullmatch(secret)
     with CaptureQueriesContext(connection) as queries:
-        assert tokens.check(secret)
+        assert tokentext.check(secret)
         wrong = "1" if secret[-1] != "1" else "2"
-        assert not tokens.check(secret[:-1] + wrong)
+        assert not tokentext.check(secret[:-1] + wrong)
         swapped = secret[:6] + ("a" if secret[6] != "a" else "b") + secret[7:]
-        assert not tokens.check(swapped)
+        assert not tokentext.check(swapped)
         for text in ("", "djsci_", secret + "0", secret.lower(), secret + "\n", "é" * 48):
-            assert tokens.check(text) == (text == secret)
+            assert tokentext.check(text) == (text == secret)
     assert len(queries) == 0
 
 
 def test_the_checksum_is_the_crc32_in_base62():
-    assert tokens._checksum("0" * 36) == base62(crc("0" * 36))
+    assert tokentext.checksum("0" * 36) == base62(crc("0" * 36))
 
 
 def crc(text: str) -> int:
@@ -59,7 +60,7 @@ def base62(number: int) -> str:
     return text.rjust(6, "0")
 
 
-def test_only_the_digest_is_stored(world: World):
+def test_t1_only_the_digest_is_stored(world: World):
     token, secret = world.token(world.owner)
     dump = serializers.serialize("json", Token.objects.all())
     assert secret not in dump
@@ -87,7 +88,7 @@ def test_a_token_is_not_made_of_nonsense(
     assert not Token.objects.exists()
 
 
-def test_unknown_expired_revoked_and_inactive_have_one_answer_and_one_query(world: World):
+def test_t2_unknown_expired_revoked_and_inactive_have_one_answer_and_one_query(world: World):
     expired, expired_secret = world.token(world.owner)
     Token.objects.filter(pk=expired.pk).update(expires=timezone.now() - timedelta(seconds=1))
     revoked, revoked_secret = world.token(world.owner)
@@ -142,7 +143,7 @@ def fail(address: str, times: int) -> None:
             identify(with_bearer(UNKNOWN), None, address=address)
 
 
-def test_ten_failed_tokens_a_minute_and_then_429(world: World):
+def test_t4_ten_failed_tokens_a_minute_and_then_429(world: World):
     fail("192.0.2.1", 10)
     with pytest.raises(LimitReached) as raised:
         identify(with_bearer("djsci_short"), None, address="192.0.2.1")

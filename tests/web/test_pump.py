@@ -58,7 +58,7 @@ def test_a_traceback_is_only_for_those_who_read_the_source() -> None:
     assert json.loads(hidden.text)["events"][0]["traceback"] == []
 
 
-async def test_a_peer_that_takes_nothing_is_given_up(intervals: conf.Intervals) -> None:
+async def test_b7_a_peer_that_takes_nothing_is_given_up(intervals: conf.Intervals) -> None:
     intervals.send_blocked = 0.05
 
     async def never(message: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from tests import live
 from tests.client import Follower, Refused, until
@@ -178,6 +179,7 @@ async def refusal(client: Follower, path: str, *sent: str | bytes) -> tuple[str,
         (["[" * 100_000], ("bad_request", 4400)),
         (['{"type":"ping","x":"' + "x" * (256 << 10) + '"}'], ("too_large", 4413)),
         (['{"type":"ping","x":"' + "x" * (2 << 20) + '"}'], ("too_large", 4413)),
+        ([b"\x00" * (2 << 20)], ("bad_request", 4400)),
         (['{"type":"ping"}'] * 60, ("limit", 4429)),
         (['{"type":"start","parameters":{"lines":"x"}}'], ("bad_parameters", 4400)),
         (['{"type":"start","parameters":{"unknown":1}}'], ("bad_parameters", 4400)),
@@ -196,6 +198,7 @@ async def refusal(client: Follower, path: str, *sent: str | bytes) -> tuple[str,
         "deep",
         "too-large",
         "far-too-large",
+        "large-binary",
         "flood",
         "wrong-parameter",
         "unknown-parameter",
@@ -203,10 +206,22 @@ async def refusal(client: Follower, path: str, *sent: str | bytes) -> tuple[str,
         "no-start",
     ],
 )
-async def test_a_bad_client_is_told_why_and_closed(
+async def test_b6_a_bad_client_is_told_why_and_closed(
     place: Place, sent: list[str | bytes], expected: tuple[str, int]
 ) -> None:
     assert await refusal(place.client(), "/djsci/ws/call/talk/", *sent) == expected
+
+
+async def test_b6_a_frame_of_twenty_megabytes_is_not_even_taken_in(place: Place) -> None:
+    """Both servers end such a socket themselves, before we could say why."""
+    for large in ("x" * (20 << 20), b"\x00" * (20 << 20)):
+        with pytest.raises(ConnectionClosed):
+            async with place.client().connection("/djsci/ws/call/talk/") as socket:
+                await socket.send(large)
+                await asyncio.wait_for(socket.wait_closed(), 20)
+                await socket.send("never")
+    async with place.client().connection("/djsci/ws/call/talk/") as socket:
+        assert (await until(socket, "hello"))["head"] == 0
 
 
 async def test_what_is_not_there_or_not_ones_own_is_closed_by_its_code(place: Place) -> None:
@@ -271,7 +286,7 @@ async def ticket(place: Place, user: str, **target: str) -> dict[str, Any]:
     return made
 
 
-async def test_a_ticket_opens_its_socket_once_from_anywhere(place: Place) -> None:
+async def test_b2_a_ticket_opens_its_socket_once_from_anywhere(place: Place) -> None:
     made = await ticket(place, "caller", file="talk")
     page = Follower(url=place.site.url, headers={"Origin": "http://elsewhere.example"})
     async with page.connection(made["socket"], made["subprotocols"]) as socket:
@@ -374,35 +389,6 @@ async def until_printed(socket: Any) -> None:
     types: set[str] = set()
     while "stream" not in types:
         types = {event["type"] for event in (await until(socket, "events"))["events"]}
-
-
-LOSSES = {
-    "logged-out": "from django.contrib.sessions.models import Session\n"
-    "Session.objects.filter(pk='{session}').delete()",
-    "deactivated": "from django.contrib.auth.models import User\n"
-    "User.objects.filter(username='{name}').update(is_active=False)",
-    "new-password": "from django.contrib.auth.models import User\n"
-    "user = User.objects.get(username='{name}'); user.set_password('x'); user.save()",
-    "file-made-private": "from djsci.models import PrivateFile\n"
-    "PrivateFile.objects.filter(pk='{file}').update(access='private')",
-}
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-async def test_a_lost_right_ends_the_socket(place: Place, loss: str) -> None:
-    name = f"zoe-{loss}"
-    item = {"name": name, "owner": "ada", "trusted": True, "files": {"handler.py": CODE}}
-    shared = {**item, "access": "authenticated", "settings": {"engine": "thread"}}
-    made = await asyncio.to_thread(place.site.seed, {"users": [{"name": name}], "files": [shared]})
-    session = made.sessions[name]
-    async with place.with_cookie(session).connection(f"/djsci/ws/call/{name}/") as socket:
-        await socket.send('{"type":"start","parameters":{"lines":300,"pause":0.05}}')
-        await until_printed(socket)  # a run that has not begun would end by the loss itself
-        code = LOSSES[loss].format(session=session, name=name, file=made.files[name])
-        await asyncio.to_thread(place.site.execute, code)
-        error, closed = await until(socket, "error"), await until(socket, "never")
-    expected = ("forbidden", 4403) if loss == "file-made-private" else ("not_authenticated", 4401)
-    assert (error["code"], closed["code"]) == expected
 
 
 @pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
