@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from djsci.core.connections import Grant
 from djsci.core.events import Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
@@ -13,7 +14,7 @@ from djsci.guest.requests import HandlerRequest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What one run may use. Times in seconds, sizes in bytes."""
+    """What one run may use and reach. Times in seconds, sizes in bytes."""
 
     timeout: float = 300.0
     grace: float = 2.0
@@ -21,6 +22,7 @@ class Limits:
     pids: int = 64
     result: int = 6 << 20
     artifacts: int = 64 << 20  # of all of a run's together
+    grant: Grant = Grant()  # noqa: RUF009 - immutable
 
 
 def known_of(source: Source, limits: Limits) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from djsci.guest.requests import HandlerRequest
 from .base import Limits, Stop, known_of
 from .frames import Frames, reason
 from .played import Played
+from .proxy import Proxy
 from .workers import Worker
 
 Name = Literal["stdout", "stderr"]
@@ -47,6 +49,7 @@ class Conversation(Played):
         stop: Stop,
         hidden: Sequence[str],
         is_trusted: bool = False,
+        proxy: Proxy | None = None,
         part: Part = "whole",
         own: Mapping[str, Any] | None = None,
         began: float | None = None,
@@ -76,6 +79,7 @@ class Conversation(Played):
         self._text_name: Name = "stdout"
         self._text_size = 0
         self._bad = ""
+        self.proxy = proxy if limits.grant.hosts else None
         self.part = part
         self.own = own  # what a template, which is to load the source, may empty
 
@@ -98,6 +102,8 @@ class Conversation(Played):
             await self.outbox.put(events.Log(level="warning", message=warning))
         with contextlib.suppress(ConnectionError):
             await self._send()
+        if self.proxy is not None:
+            await self._hand_over(self.proxy)
         await self._read()
         return await self._judge()
 
@@ -143,6 +149,10 @@ class Conversation(Played):
                 "shim": source.shim,
                 "is_script": source.is_script,
                 "hidden": list(self.hidden),
+                "reach": {
+                    "values": dict(self.limits.grant.values),
+                    "doors": self.limits.grant.hosts if self.proxy else [],
+                },
                 "result_limit": self.limits.result,
                 "artifact_limit": self.limits.artifacts,
                 "cpu": int(seconds) + 1,
@@ -178,6 +188,31 @@ class Conversation(Played):
         for name in self._decoders:
             self._add_text(name, self._decoders[name].decode(b"", final=True))  # type: ignore[arg-type]
         await self._emit()
+
+    async def _hand_over(self, proxy: Proxy) -> None:
+        """Take the run's doors, which it sends before any user code, to who answers at them."""
+        sock, hosts = self.worker.sock, self.limits.grant.hosts
+        while not self._bad:
+            await self._wait([sock.fileno()])
+            try:
+                data, doors, _, _ = socket.recv_fds(sock, wire.MOST + 1, len(hosts) + 1)
+            except (BlockingIOError, ConnectionError):
+                if not self.worker.is_alive:
+                    return
+                continue
+            if not data:
+                return
+            try:
+                frame = json.loads(wire.parse(data)[1])
+                if doors:
+                    proxy.open(self.worker.pid, hosts, frame["of"], doors)
+                    return
+                self._take_object(wire.parse(data)[1])
+            except (OSError, ValueError, LookupError, TypeError, wire.BadFrame) as error:
+                self._bad = f"the run's connections were not opened: {error}"
+            finally:
+                for door in doors:
+                    os.close(door)
 
     _fresh: tuple[Event, ...] = ()
 

@@ -20,6 +20,7 @@ from . import tree
 from .base import Engine, Limits, Stop
 from .conversation import Conversation
 from .ground import Ground, Project
+from .proxy import Proxy
 from .supply import Supply
 from .workers import StartFailed, Worker
 
@@ -48,15 +49,22 @@ class ForkEngine(Engine):
         root: str | None = None,
         isolation: str = "process",
         project: Project | None = None,
+        has_network: bool = False,
         pids: int = Bounds().pids,
         uids: tuple[int, int] = users.RANGE,
     ) -> None:
         ground = Ground(
-            isolation=isolation, project=project, pids=pids, uids=uids, calls=self.calls
+            isolation=isolation,
+            project=project,
+            has_network=has_network,
+            pids=pids,
+            uids=uids,
+            calls=self.calls,
         )
         self.supply = Supply(
             ground, size=size, recycle=recycle, preload=preload, root=root, spawns=self.spawns
         )
+        self.proxy = Proxy()
         self._running: set[Conversation] = set()
         self._watch: asyncio.Task[None] | None = None
 
@@ -85,6 +93,7 @@ class ForkEngine(Engine):
             await asyncio.gather(self._watch, return_exceptions=True)
             self._watch = None
         await self.supply.close()
+        await asyncio.to_thread(self.proxy.close)
 
     async def check(self) -> str | None:
         try:
@@ -116,7 +125,13 @@ class ForkEngine(Engine):
         ground = self.supply.ground
         is_trusted = ground.project is not None
         return Conversation(
-            worker, source, request, hidden=ground.hidden(), is_trusted=is_trusted, **how
+            worker,
+            source,
+            request,
+            hidden=ground.hidden(),
+            is_trusted=is_trusted,
+            proxy=self.proxy if ground.has_own_root else None,
+            **how,
         )
 
     async def _play(
@@ -176,6 +191,8 @@ class ForkEngine(Engine):
 
         async def release() -> bool:
             await run.close()
+            if run.proxy is not None:
+                run.proxy.forget(run.worker.pid)
             try:
                 return await self.supply.give_back(run.worker)
             finally:
@@ -220,7 +237,15 @@ class SpawnEngine(ForkEngine):
         size: int = 0,
         root: str | None = None,
         isolation: str = "process",
+        has_network: bool = False,
         pids: int = Bounds().pids,
         uids: tuple[int, int] = users.RANGE,
     ) -> None:
-        super().__init__(size=size, root=root, isolation=isolation, pids=pids, uids=uids)
+        super().__init__(
+            size=size,
+            root=root,
+            isolation=isolation,
+            has_network=has_network,
+            pids=pids,
+            uids=uids,
+        )

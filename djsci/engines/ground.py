@@ -39,6 +39,7 @@ class Ground:
 
     isolation: str = "process"
     project: Project | None = None
+    has_network: bool = False  # the server's own, at a level that otherwise has none
     pids: int = Limits().pids
     uids: tuple[int, int] = users.RANGE
     calls: int = 1  # how many runs may share a worker's user at once
@@ -47,6 +48,11 @@ class Ground:
     def has_own_root(self) -> bool:
         """Whether a run's folder is in memory of its own, not on this host's disk."""
         return self.isolation == "bwrap"
+
+    @property
+    def level(self) -> str:
+        """The name in `LEVELS` of what its forks wall themselves in by."""
+        return self.isolation + ("+network" if self.has_network else "")
 
     def limits(self) -> Limits:
         return Limits(pids=self.pids * self.calls)
@@ -74,7 +80,7 @@ class Ground:
         """
         paths = list(self.project.paths) if self.project else [str(folder / "guest.zip")]
         argv = [sys.executable, "-I", "-c", BOOT.format(module), json.dumps(paths)]
-        argv += [self.isolation, str(kept), json.dumps(dict(options))]
+        argv += [self.level, str(kept), json.dumps(dict(options))]
         given = self.project.environment if self.project else bare.environment(folder)
         environment = {**bare.ONE_THREAD, **given, "MPLBACKEND": BACKEND, tree.MARK: mark}
         is_walled = self.isolation != "process" and module != "forkserver"
@@ -111,6 +117,7 @@ class Ground:
                 uid=uid,
                 keep=keep,
                 may_nest=True,
+                has_network=self.has_network,
             )
         if self.isolation == "landlock" and uid is not None:
             return landlock.reached(argv, [str(folder)], uid=uid, keep=keep)
@@ -128,11 +135,23 @@ class Ground:
         readable, limits = [str(folder / "guest.zip"), *fonts_offered().values()], self.limits()
         if self.isolation == "bwrap":
             return bwrap.command(
-                argv, environment=environment, limits=limits, readable=readable, uid=uid, keep=keep
+                argv,
+                environment=environment,
+                limits=limits,
+                readable=readable,
+                uid=uid,
+                keep=keep,
+                has_network=self.has_network,
             )
         if self.isolation == "landlock":
             return landlock.command(
-                argv, limits=limits, folder=str(work), readable=readable, uid=uid, keep=keep
+                argv,
+                limits=limits,
+                folder=str(work),
+                readable=readable,
+                uid=uid,
+                keep=keep,
+                has_network=self.has_network,
             )
         return bare.command(argv)
 

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from djsci import conf
+from djsci.core.connections import OPEN, Host, parse_host
 from djsci.core.errors import IsolationUnavailable, SourceInvalid
 from djsci.core.sources import Source
 from djsci.isolation import probe, users
@@ -23,6 +24,7 @@ from .kernel import KernelEngine
 from .thread import ThreadEngine
 from .warm import WarmEngine
 
+WIDE = "This run has the server's own network: its file has the connection 'open'."
 BARE = "There is no wall around this run: it has the rights of the server's account."
 
 
@@ -41,12 +43,15 @@ class Choice:
     isolation: str
     is_trusted: bool = False
     instance: str = "fresh"
+    has_network: bool = False  # the server's own
 
     @property
     def warning(self) -> str | None:
         """What each run is told where `auto` found no wall."""
         is_bare = self.isolation == "process" and not self.is_trusted
-        return BARE if is_bare and conf.get("ISOLATION") == "auto" else None
+        if is_bare and conf.get("ISOLATION") == "auto":
+            return BARE
+        return WIDE if self.has_network else None
 
 
 def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
@@ -67,12 +72,40 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
         name = "kernel"
     # Without a handler there is nothing to call, and nothing of a script to keep loaded.
     is_called = source.has_handler and not source.is_script
-    is_warm = name == "fork" and is_called and file.settings.get("instance") == "warm"
+    granted = file.settings.get("connections") or []
+    wants_warm = file.settings.get("instance") == "warm" and not granted
+    is_warm = name == "fork" and is_called and wants_warm
     instance = "warm" if is_warm else "fresh"
     if is_trusted and name == "fork":
         return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)
     isolation = level(file.settings.get("isolation", "auto"))
-    return Choice(engine=name, isolation=isolation, instance=instance)
+    _require_reach(granted, name, isolation)
+    is_open = OPEN in granted and isolation != "process"
+    return Choice(engine=name, isolation=isolation, instance=instance, has_network=is_open)
+
+
+def _require_reach(granted: Sequence[str], engine: str, isolation: str) -> None:
+    """Whether a run can have its connections. Raises `IsolationUnavailable` that says why not."""
+    hosts = granted_hosts(granted)
+    if OPEN in granted and engine != "fork" and isolation != "process":
+        raise IsolationUnavailable(f"The engine {engine!r} cannot have the connection 'open'.")
+    if OPEN in granted or not hosts or isolation == "process":
+        return
+    if engine != "fork" or isolation != "bwrap":
+        raise IsolationUnavailable(
+            "Connections with hosts need the engine 'fork' and the level 'bwrap';"
+            f" this file's runs have {engine!r} and {isolation!r}."
+        )
+
+
+def granted_hosts(granted: Sequence[str]) -> tuple[Host, ...]:
+    """The hosts of these connections. Raises `IsolationUnavailable` for one that is not set up."""
+    site = conf.get("CONNECTIONS")
+    for name in granted:
+        if name not in site and name != OPEN:
+            raise IsolationUnavailable(f"The connection {name!r} is not set up any more.")
+    found = [host for name in granted if name != OPEN for host in site[name].get("hosts", ())]
+    return tuple(dict.fromkeys(map(parse_host, found)))
 
 
 def level(wanted: str = "auto") -> str:
@@ -102,13 +135,19 @@ def _fork(choice: Choice) -> Engine:
     pool = conf.get("POOL")
     is_warm = choice.instance == "warm"
     if pool["preload"] is None and not choice.is_trusted and not is_warm:
-        return SpawnEngine(size=pool["size"], isolation=choice.isolation, **_bounds())
+        return SpawnEngine(
+            size=pool["size"],
+            isolation=choice.isolation,
+            has_network=choice.has_network,
+            **_bounds(),
+        )
     return (WarmEngine if is_warm else ForkEngine)(
         size=0 if is_warm else pool["size"],  # templates are kept; a fork starts the next one
         recycle=pool["recycle"],
         preload=pool["preload"] or (),
         isolation=choice.isolation,
         project=_project() if choice.is_trusted else None,
+        has_network=choice.has_network,
         **_bounds(),
     )
 

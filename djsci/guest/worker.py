@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import frames, processes, rehearsal
+from . import frames, network, processes, rehearsal
 from .artifacts import LOCAL
 from .output import Channel
 from .run import Run
@@ -62,7 +62,9 @@ def serve(shell: Any, folder: str, level: Any, *, rehearses: bool = False) -> No
     gc.enable()
     if rehearses:
         rehearsal.rehearse(shell, Path(folder))
-    run = Run(channel, shell, greet(channel, Path(folder)), Path(folder))
+    head = greet(channel, Path(folder))
+    network.reach(channel.sock, head["reach"], channel.send)
+    run = Run(channel, shell, head, Path(folder))
     if run.head["part"] == "load":
         from .template import Template
 

@@ -17,6 +17,8 @@ LEAST_VERSION = (0, 8)
 NOBODY = 65534
 WORK, SOCKETS = "/workdir", "/sockets"
 ETC = ("/etc/alternatives", "/etc/fonts", "/etc/ssl", "/etc/ca-certificates", "/etc/localtime")
+HOSTS = "/dev/shm/hosts"  # noqa: S108 - which the guest writes
+NETWORK = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services")
 LINKS = ("bin", "sbin", "lib", "lib64", "lib32")
 PROGRAMS = "/usr/local/bin:/usr/bin:/bin"
 INSTALL = "Install bubblewrap (its package is named bubblewrap), version 0.8 or later."
@@ -39,12 +41,13 @@ def arguments(
     sizes: Sizes = Sizes(),  # noqa: B008 - immutable
     seccomp: int,
     may_nest: bool = False,
+    has_network: bool = False,
 ) -> list[list[str]]:
     """bwrap's command line as options with their values; the program's own comes after it.
 
     `readable` paths keep their names. `sockets` is the only folder of the host that can be reached
     to write: for unix sockets, under the name of `SOCKETS`. `may_nest` leaves user namespaces to a
-    fork server, which takes them from its children.
+    fork server, which takes them from its children. `has_network`: the server's own.
     """
     options = [
         [program],
@@ -54,6 +57,9 @@ def arguments(
         ["--ro-bind", "/usr", "/usr"],
         *(["--symlink", f"usr/{name}", f"/{name}"] for name in LINKS if _is_link(name)),
         *(["--ro-bind-try", path, path] for path in ETC),
+        *([["--symlink", HOSTS, "/etc/hosts"]] if not has_network else []),
+        *(["--ro-bind-try", path, path] for path in (NETWORK if has_network else ())),
+        *([["--share-net"]] if has_network else []),
         *(["--proc", "/proc"], ["--dev", "/dev"]),
         *_memory(sizes),
         *(["--ro-bind", path, path] for path in readable if not path.startswith("/usr/")),
@@ -86,6 +92,7 @@ def command(
     groups: Sequence[str] = (),
     keep: Sequence[int] = (),
     may_nest: bool = False,
+    has_network: bool = False,
 ) -> list[str]:
     """The command line that starts `argv` inside the wall. Raises `OSError` without bubblewrap.
 
@@ -104,6 +111,7 @@ def command(
         sizes=sizes,
         seccomp=descriptor,
         may_nest=may_nest,
+        has_network=has_network,
     )
     outer = [part for option in options for part in option]
     return landlock.stub(

@@ -29,6 +29,13 @@ SYSTEM = (
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/proc"),
     *("/etc/ca-certificates", "/sys/devices/system/cpu", "/dev/urandom", "/dev/random"),
 )
+NETWORK = (
+    "/etc/hosts",
+    "/etc/resolv.conf",
+    "/etc/nsswitch.conf",
+    "/etc/services",
+    "/etc/host.conf",
+)
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full")
 PR_SET_DUMPABLE = 4
 STUB = Path(__file__).with_name("stub.py")
@@ -131,19 +138,26 @@ def _add(ruleset: int, path: str, rights: int) -> None:
 
 
 def enter(
-    limits: Limits, folder: str, *, uid: int | None = None, readable: Sequence[str] = ()
+    limits: Limits,
+    folder: str,
+    *,
+    uid: int | None = None,
+    readable: Sequence[str] = (),
+    has_network: bool = False,
 ) -> str:
     """Wall this process in: called in a forked child with one thread, before user code.
 
     `folder` is all that it may write. What it has open stays open: close that first. `uid`, where
-    the fork server is root: who the run is. Returns the folder that the run works in.
+    the fork server is root: who the run is. `has_network`: it keeps the server's. Returns the
+    folder that the run works in.
     """
     if uid is not None:
         users.become(uid)
         libc().prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)  # its own /proc is its own to read
     limits.apply()
-    restrict(Rules((*interpreter_paths(), *readable), (folder,)))
-    seccomp.install(seccomp.program(has_network=False))
+    paths = (*interpreter_paths(), *readable, *(NETWORK if has_network else ()))
+    restrict(Rules(paths, (folder,), is_only_wall=not has_network))
+    seccomp.install(seccomp.program(has_network=has_network))
     os.environ.update(TMPDIR=folder, MPLCONFIGDIR=f"{folder}/.matplotlib")
     return folder
 
@@ -159,6 +173,7 @@ def command(
     uid: int | None = None,
     groups: Sequence[str] = (),
     keep: Sequence[int] = (),
+    has_network: bool = False,
 ) -> list[str]:
     """The command line that starts `argv` inside the wall, without a process in between.
 
@@ -166,14 +181,20 @@ def command(
     belong. `groups` are folders of control groups that the process joins, `keep` descriptors.
     """
     paths = (*interpreter_paths(), *readable)
+    rules = Rules(
+        (*paths, *(NETWORK if has_network else ())),
+        (folder, *writable),
+        tuple(sockets),
+        is_only_wall=not has_network,
+    )
     return stub(
         argv,
         limits=limits._asdict(),
-        rules=Rules(paths, (folder, *writable), tuple(sockets))._asdict(),
+        rules=rules._asdict(),
         uid=uid,
         reach=[] if uid is None else [*paths, folder, *writable, *sockets],
         groups=list(groups),
-        network=False,
+        network=has_network,
         folder=folder,
         keep=list(keep),
     )

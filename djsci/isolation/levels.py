@@ -35,4 +35,14 @@ LEVELS: Mapping[str, Level] = {
         landlock.enter, partial(seccomp.program, has_network=False), confine=landlock.confine
     ),
     "bwrap": Level(nest.enter, seccomp.program, nest.fork, nest.confine, has_init=True),
+    "landlock+network": Level(
+        partial(landlock.enter, has_network=True), seccomp.program, confine=landlock.confine
+    ),
+    "bwrap+network": Level(
+        partial(nest.enter, has_network=True),
+        seccomp.program,
+        partial(nest.fork, nest.IN_NETWORK),
+        nest.confine,
+        has_init=True,
+    ),
 }

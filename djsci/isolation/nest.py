@@ -20,6 +20,7 @@ from .limits import Limits
 NEW_USER, NEW_PID, NEW_MOUNTS = 0x10000000, 0x20000000, 0x20000
 NEW_NETWORK, NEW_IPC, NEW_NAMES = 0x40000000, 0x8000000, 0x4000000
 SPACES = NEW_USER | NEW_PID | NEW_MOUNTS | NEW_NETWORK | NEW_IPC | NEW_NAMES
+IN_NETWORK = SPACES & ~NEW_NETWORK  # for who has the server's own
 CLONE = {"x86_64": 56, "aarch64": 220}
 STATUS = struct.Struct("i")  # a wait status
 NOBODY = 65534  # who everybody is inside bwrap
@@ -40,7 +41,7 @@ class Folder(NamedTuple):
     size: int
 
 
-def fork() -> int:
+def fork(spaces: int = SPACES) -> int:
     """As `os.fork`, but the child is the first process of namespaces of its own.
 
     The system call itself, since Python has no name for it: legal where this is the only thread.
@@ -48,7 +49,7 @@ def fork() -> int:
     api = _with_lock()
     number = CLONE[os.uname().machine]
     api.PyOS_BeforeFork()
-    pid = int(api.syscall(number, SPACES | signal.SIGCHLD, 0, 0, 0, 0))
+    pid = int(api.syscall(number, spaces | signal.SIGCHLD, 0, 0, 0, 0))
     if pid == 0:
         api.PyOS_AfterFork_Child()
     else:
@@ -71,6 +72,7 @@ def enter(
     readable: Sequence[str] = (),
     report: int | None = None,
     owner: tuple[int, int] = (NOBODY, NOBODY),
+    has_network: bool = False,
 ) -> str:
     """After `fork`: go on as the run's worker; the first process waits for it.
 
@@ -78,7 +80,7 @@ def enter(
     """
     folders = [Folder(path, size) for path, size in SIZES.items()]
     kept = (*landlock.interpreter_paths(), *readable)
-    separate(folders, kept=kept, owner=owner, report=report)
+    separate(folders, kept=kept, owner=owner, report=report, has_network=has_network)
     os.setsid()
     close(limits, writable=tuple(SIZES), readable=readable)
     return WORK
@@ -104,6 +106,7 @@ def separate(
     owner: tuple[int, int] = (NOBODY, NOBODY),
     report: int | None = None,
     as_first: Callable[[int], int] = wait_for,
+    has_network: bool = False,
 ) -> None:
     """After `fork`: furnish the namespaces, and go on as the worker, the second process in them.
 
@@ -118,13 +121,15 @@ def separate(
         ("uid_map", f"{uid} {uid} 1"),
         ("gid_map", f"{gid} {gid} 1"),
     ):
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
+        _write(f"/proc/self/{name}", text)
     libc().prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # after the change of user, which clears it
     _mounts(folders, kept)
-    _loopback()
-    with open("/proc/sys/user/max_user_namespaces", "w") as file:
-        file.write("0")
+    if not has_network:
+        _loopback()
+        _write(
+            "/proc/sys/net/ipv4/ip_unprivileged_port_start", "0"
+        )  # its own: any port is its to use
+    _write("/proc/sys/user/max_user_namespaces", "0")
     worker = os.fork()
     if worker == 0:
         if report is not None:
@@ -186,6 +191,11 @@ def _drop_capabilities() -> None:
     header = struct.pack("=Ii", VERSION_3, 0)
     call = CAPSET[os.uname().machine]
     _check(libc().syscall(call, header, bytes(24)), "dropping capabilities")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w") as file:
+        file.write(text)
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, data: str = "") -> None:

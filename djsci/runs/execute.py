@@ -23,7 +23,9 @@ from djsci.guest.requests import HandlerRequest
 from djsci.models import Run
 
 from .claims import Claim
+from .grants import grant
 from .log import from_now
+from .masking import Masker
 from .recorder import LeaseLost, Recorder
 from .writer import DatabaseAway, Writer
 
@@ -109,9 +111,12 @@ async def _run(
             pids=conf.get("PIDS_LIMIT"),
             result=conf.get("RESULT_LIMIT"),
             artifacts=conf.get("ARTIFACT_LIMIT"),
+            grant=await in_files(grant, run.file),
         )
         end = await _pump(
-            engine.execute(source, request, limits=limits, stop=execution.stop), recorder
+            engine.execute(source, request, limits=limits, stop=execution.stop),
+            recorder,
+            Masker(limits.grant.values.values()),
         )
     except (LeaseLost, DatabaseAway):
         raise
@@ -154,12 +159,13 @@ def _may_start_again(run: Run, execution: Execution, end: End) -> bool:
     return is_unwanted and not execution.was_cancelled and run.starts <= run.retries
 
 
-async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder) -> End:
+async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder, masker: Masker) -> End:
     async with aclosing(events):
-        async for event in events:
-            if isinstance(event, End):
-                return event
-            await recorder.add(event)
+        async for said in events:
+            for event in masker.take(said):
+                if isinstance(event, End):
+                    return event
+                await recorder.add(event)
     return End(state="crashed", reason="the engine ended without saying how")
 
 
