@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from djsci.access import addresses, origins
+from djsci.core.connections import MOST_HOSTS, OPEN, parse_host
 from djsci.isolation import probe
 
 from . import conf, options, served
@@ -139,6 +140,44 @@ def _isolation() -> Iterator[CheckMessage]:
         yield Warning(text, hint=reason, id="djsci.W007")
 
 
+def _connections() -> Iterator[CheckMessage]:
+    for name, connection in conf.get("CONNECTIONS").items():
+        where = f"DJSCI['CONNECTIONS'][{name!r}]"
+        if name == OPEN:
+            yield Error(f"{where}: this name is the server's own network.", id="djsci.E020")
+        elif not isinstance(connection, Mapping) or set(connection) - {"hosts", "env"}:
+            hint = '{"hosts": ["db.internal:5432"], "env": {"WAREHOUSE_URL": "…"}}'
+            yield Error(f"{where} is not a dict of hosts and env.", hint=hint, id="djsci.E020")
+        else:
+            yield from _connection(where, connection)
+
+
+def _connection(where: str, connection: Mapping[str, Any]) -> Iterator[CheckMessage]:
+    hosts, values = connection.get("hosts", []), connection.get("env", {})
+    if not _is_list(hosts) or len(hosts) > MOST_HOSTS:
+        yield Error(f"{where}: hosts is not a list of host:port.", id="djsci.E020")
+        return
+    try:
+        _ = [parse_host(host) for host in hosts]
+    except ValueError as error:
+        yield Error(f"{where}: {error}.", id="djsci.E020")
+    if not (isinstance(values, Mapping) and all(map(_is_variable, values.items()))):
+        hint = "Names of environment variables, with texts, or what returns one when it is called."
+        yield Error(f"{where}: env is not a dict of texts.", hint=hint, id="djsci.E020")
+    elif hosts and conf.get("ISOLATION") in ("process", "landlock"):
+        text = (
+            f"{where} names hosts, which the level {conf.get('ISOLATION')!r} cannot hold runs to."
+        )
+        hint = "At 'landlock' its runs are refused, at 'process' they reach everything."
+        yield Warning(text, hint=hint, id="djsci.W010")
+
+
+def _is_variable(item: tuple[Any, Any]) -> bool:
+    name, value = item
+    is_name = isinstance(name, str) and bool(name) and not {"=", "\0"} & set(name)
+    return is_name and (isinstance(value, str) or callable(value))
+
+
 def _leases() -> Iterator[CheckMessage]:
     if conf.get("LEASE") < 3 * conf.get("HEARTBEAT"):
         text = "DJSCI['LEASE'] is less than 3 times DJSCI['HEARTBEAT']: living runs may be lost."
@@ -197,6 +236,7 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _origins,
     _engines,
     _isolation,
+    _connections,
     _leases,
     _names,
     _databases,

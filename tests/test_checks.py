@@ -81,6 +81,17 @@ def test_the_checks_are_registered():
         ({"DJSCI": {"STORAGE": "attic"}}, "djsci.E011"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}}}, "djsci.E012"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": None}}}, "djsci.E012"),
+        ({"DJSCI": {"CONNECTIONS": {"open": {}}}}, "djsci.E020"),
+        ({"DJSCI": {"CONNECTIONS": {"a": []}}}, "djsci.E020"),
+        ({"DJSCI": {"CONNECTIONS": {"a": {"host": ["b:1"]}}}}, "djsci.E020"),
+        ({"DJSCI": {"CONNECTIONS": {"a": {"hosts": "b:1"}}}}, "djsci.E020"),
+        ({"DJSCI": {"CONNECTIONS": {"a": {"hosts": ["b"]}}}}, "djsci.E020"),
+        ({"DJSCI": {"CONNECTIONS": {"a": {"env": {"A=B": "c"}}}}}, "djsci.E020"),
+        ({"DJSCI": {"CONNECTIONS": {"a": {"env": {"A": 1}}}}}, "djsci.E020"),
+        (
+            {"DJSCI": {"CONNECTIONS": {"a": {"hosts": ["b:1"]}}, "ISOLATION": "landlock"}},
+            "djsci.W010",
+        ),
         ({"ALLOWED_HOSTS": ["example.test"], "DJSCI": {"ISOLATION": "process"}}, "djsci.W001"),
         ({"CHANNEL_LAYERS": IN_MEMORY, "DATABASES": POSTGRES}, "djsci.W004"),
         (

@@ -49,6 +49,7 @@ class Conversation(Played):
         stop: Stop,
         hidden: Sequence[str],
         is_trusted: bool = False,
+        has_network: bool = True,
         proxy: Proxy | None = None,
         part: Part = "whole",
         own: Mapping[str, Any] | None = None,
@@ -59,6 +60,7 @@ class Conversation(Played):
             result_limit=limits.result,
             artifact_limit=limits.artifacts,
             is_trusted=is_trusted,
+            has_network=has_network,
         )
         super().__init__(limits=limits, stop=stop, frames=frames, began=began)
         self.worker = worker

@@ -130,6 +130,7 @@ class ForkEngine(Engine):
             request,
             hidden=ground.hidden(),
             is_trusted=is_trusted,
+            has_network=ground.has_network or ground.isolation == "process",
             proxy=self.proxy if ground.has_own_root else None,
             **how,
         )

@@ -1,7 +1,9 @@
 """What the guest says inside a kernel: frames in displays of our MIME type, checked again here."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,16 @@ TRUSTED = (
 )
 
 
+_NO_NETWORK = re.compile(
+    r"Connection refused|Network is unreachable|Name or service not known|name resolution"
+    r"|could not translate host name|No address associated|\[Errno (?:1|13)\] [A-Z][a-z ]+$"
+)
+CONNECTIONS = (
+    "A run has no network of its own: a superuser grants the file its hosts by name "
+    "(`connections`)."
+)
+
+
 # Execution count -> the cell's index, and how many empty lines IPython takes off its top.
 Places = Mapping[int, tuple[int, int]]
 LEVELS = ("debug", "info", "warning", "error")
@@ -31,10 +43,16 @@ class Frames:
     """Reads the frames of one run; keeps its result until the run has ended well."""
 
     def __init__(
-        self, *, nonce: str, result_limit: int, artifact_limit: int, is_trusted: bool = False
+        self,
+        *,
+        nonce: str,
+        result_limit: int,
+        artifact_limit: int,
+        is_trusted: bool = False,
+        has_network: bool = True,
     ) -> None:
         self.nonce = nonce
-        self.is_trusted = is_trusted
+        self.explained = partial(explained, is_trusted=is_trusted, has_network=has_network)
         self.result_limit = result_limit
         self.artifacts = Artifacts(artifact_limit)
         self.last: str | None = None  # the id of the cell under which result and done count
@@ -77,7 +95,7 @@ class Frames:
             case "part":
                 return self.artifacts.take_part(frame["of"], str(frame["name"]), frame["data"])
             case "error":
-                self.error = _error(frame, places, is_trusted=self.is_trusted)
+                self.error = _error(frame, places, self.explained)
                 return [self.error]
             case "result" if is_last and self.result is None:
                 http = frame.get("http")
@@ -120,15 +138,15 @@ def _log(frame: Mapping[str, Any]) -> events.Log:
     )
 
 
-def _error(frame: Mapping[str, Any], places: Places, *, is_trusted: bool) -> events.Error:
+def _error(
+    frame: Mapping[str, Any], places: Places, explain: Callable[[str, str], str]
+) -> events.Error:
     line, number = frame.get("line"), frame.get("cell")
     ename = str(frame["ename"])[:200]
     cell, offset = places.get(number, (None, 0)) if isinstance(number, int) else (None, 0)
     return events.Error(
         ename=ename,
-        evalue=str(frame["evalue"])[:TEXT_LIMIT]
-        if is_trusted
-        else explained(ename, str(frame["evalue"])),
+        evalue=explain(ename, str(frame["evalue"])),
         traceback=tuple(str(part)[:TEXT_LIMIT] for part in frame.get("traceback", ())[:LINES]),
         cell=cell,
         line=line + offset if isinstance(line, int) else None,
@@ -146,11 +164,17 @@ def reason(error: events.Error) -> str:
     return f"{error.ename}: {first}" if first else error.ename
 
 
-def explained(ename: str, evalue: str) -> str:
-    """An error's text, with the switch that would help where the project's Django is missed."""
+def explained(
+    ename: str, evalue: str, *, is_trusted: bool = False, has_network: bool = True
+) -> str:
+    """An error's text, with the switch that would help where something was missed."""
     evalue = evalue[:TEXT_LIMIT]
     is_missed = ename in OF_DJANGO or (ename == "ModuleNotFoundError" and _is_ours(evalue))
-    return f"{evalue}\n{TRUSTED}" if is_missed else evalue
+    if is_missed and not is_trusted:
+        return f"{evalue}\n{TRUSTED}"
+    if not has_network and _NO_NETWORK.search(evalue):
+        return f"{evalue}\n{CONNECTIONS}"
+    return evalue
 
 
 def _is_ours(evalue: str) -> bool:

@@ -1,5 +1,6 @@
 """The supervisor's half of the proxy: it is started when a run first has doors, and handed them."""
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -30,7 +31,8 @@ class Proxy:
     def forget(self, run: int) -> None:
         """The run is over: so is everything that it is connected to."""
         if self._control is not None:
-            self._say({"run": run}, [])
+            with contextlib.suppress(OSError):
+                self._say({"run": run}, [])
 
     def close(self) -> None:
         """End it."""
@@ -48,6 +50,7 @@ class Proxy:
     def _start(self) -> None:
         self.close()
         self._control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._control.setblocking(False)  # a proxy that hangs refuses new doors, and blocks nobody
         with far:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
                 [sys.executable, "-I", "-S", str(PROGRAM), str(far.fileno())],

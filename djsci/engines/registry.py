@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import close_old_connections
 
 from djsci import conf
-from djsci.core.connections import OPEN, Host, parse_host
+from djsci.core.connections import MOST_HOSTS, OPEN, Host, parse_host
 from djsci.core.errors import IsolationUnavailable, SourceInvalid
 from djsci.core.sources import Source
 from djsci.isolation import probe, users
@@ -62,8 +62,10 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     `IsolationUnavailable`, and `SourceInvalid` for a kernel that is not installed.
     """
     wanted = file.settings.get("engine", "auto")
+    granted = file.settings.get("connections") or []
     is_trusted = file.trusted_version_id == version.pk
     if wanted == "thread" and is_trusted and not source.is_script:  # `sys.argv` is the process's
+        _require_reach(granted, "thread", "process")
         return Choice(engine="thread", isolation="process", is_trusted=True)
     if source.language != "python" and source.kernel not in KernelEngine.kernelspecs():
         raise SourceInvalid(f"The notebook's kernel {source.kernel!r} is not installed here.")
@@ -72,11 +74,11 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
         name = "kernel"
     # Without a handler there is nothing to call, and nothing of a script to keep loaded.
     is_called = source.has_handler and not source.is_script
-    granted = file.settings.get("connections") or []
     wants_warm = file.settings.get("instance") == "warm" and not granted
     is_warm = name == "fork" and is_called and wants_warm
     instance = "warm" if is_warm else "fresh"
     if is_trusted and name == "fork":
+        _require_reach(granted, name, "process")
         return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
@@ -87,15 +89,10 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
 def _require_reach(granted: Sequence[str], engine: str, isolation: str) -> None:
     """Whether a run can have its connections. Raises `IsolationUnavailable` that says why not."""
     hosts = granted_hosts(granted)
-    if OPEN in granted and engine != "fork" and isolation != "process":
-        raise IsolationUnavailable(f"The engine {engine!r} cannot have the connection 'open'.")
-    if OPEN in granted or not hosts or isolation == "process":
-        return
-    if engine != "fork" or isolation != "bwrap":
-        raise IsolationUnavailable(
-            "Connections with hosts need the engine 'fork' and the level 'bwrap';"
-            f" this file's runs have {engine!r} and {isolation!r}."
-        )
+    if granted and engine != "fork":
+        raise IsolationUnavailable(f"Connections need the engine 'fork'; this file has {engine!r}.")
+    if hosts and isolation == "landlock" and OPEN not in granted:
+        raise IsolationUnavailable("Connections with hosts need the level 'bwrap', not 'landlock'.")
 
 
 def granted_hosts(granted: Sequence[str]) -> tuple[Host, ...]:
@@ -105,7 +102,10 @@ def granted_hosts(granted: Sequence[str]) -> tuple[Host, ...]:
         if name not in site and name != OPEN:
             raise IsolationUnavailable(f"The connection {name!r} is not set up any more.")
     found = [host for name in granted if name != OPEN for host in site[name].get("hosts", ())]
-    return tuple(dict.fromkeys(map(parse_host, found)))
+    hosts = tuple(dict.fromkeys(map(parse_host, found)))
+    if len(hosts) > MOST_HOSTS:
+        raise IsolationUnavailable(f"The file's connections name more than {MOST_HOSTS} hosts.")
+    return hosts
 
 
 def level(wanted: str = "auto") -> str:

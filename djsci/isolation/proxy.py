@@ -129,7 +129,9 @@ def may_reach(address: str, name: str) -> bool:
 Answer = tuple[tuple[str, int], bytes, bytes]  # the host, and what is said if it is, or is not
 
 
-async def _connect(first: bytes, reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> Answer:
+async def _connect(
+    first: bytes, reader: asyncio.StreamReader, _writer: asyncio.StreamWriter
+) -> Answer:
     head = first + await reader.readuntil(b"\r\n\r\n")
     method, target, *_rest = head.split(b"\r\n", 1)[0].decode("ascii", "replace").split(" ")
     name, _, port = target.rpartition(":")

@@ -13,6 +13,7 @@ from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import writing
 from djsci.core import adapters
+from djsci.core.connections import OPEN
 from djsci.core.errors import BadRequest, DjsciError
 from djsci.models import PrivateFile, Run
 
@@ -151,6 +152,7 @@ def _form(
         "may_change": permissions.may_change(caller, file),
         "may_delete": permissions.may_delete(caller, file),
         "may_share": may_share,
+        "reach": _reach(file),
         "saved": "saved" in request.GET and problem is None,
     }
     if may_share:
@@ -161,6 +163,19 @@ def _form(
         context["groups"] = given.get("groups", "\n".join(each.name for each in groups))
     status = problem.status if problem else 200
     return file_tabs.render_tab(request, caller, file, "settings", context, status=status)
+
+
+def _reach(file: PrivateFile) -> list[dict[str, str]]:
+    """What its runs may reach, and the names of the variables that they have."""
+    site, own = conf.get("CONNECTIONS"), "the server's own network"
+    return [
+        {
+            "name": name,
+            "hosts": own if name == OPEN else ", ".join(site.get(name, {}).get("hosts", ())),
+            "variables": ", ".join(site.get(name, {}).get("env", {})),
+        }
+        for name in (file.settings or {}).get("connections") or []
+    ]
 
 
 def _settings(

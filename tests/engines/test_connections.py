@@ -1,12 +1,15 @@
 """What a run reaches: the hosts it was granted, by name, and nothing else of this machine."""
 
+import asyncio
 import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -18,6 +21,7 @@ from djsci.isolation import probe
 from djsci.isolation.proxy import may_reach
 from tests.engines.test_fork import LIMITS, cells, play, printed, py, result
 from tests.isolation.conftest import need
+from tests.servers import postgres_url
 
 asynchronous = pytest.mark.asyncio(loop_scope="module")
 pytestmark = pytest.mark.timeout(90)
@@ -198,6 +202,49 @@ async def test_a_notebook_has_its_connections_and_a_low_port(
     warned = [event.message for event in said if isinstance(event, events.Log)]
     is_spawned = isinstance(engine, SpawnEngine)
     assert ["db.internal:443" in text for text in warned] == [True] * is_spawned
+
+
+@asynchronous
+async def test_a_driver_reads_a_postgresql_of_the_hosts_loopback(
+    engine: ForkEngine, listeners: tuple[Listener, Listener]
+) -> None:
+    """And cannot reach a second listener there that was not named."""
+    _, other = listeners
+    folder = unquote(str(urlsplit(postgres_url()).netloc.partition("@")[2]))
+    [path] = Path(folder).glob(".s.PGSQL.*[0-9]")
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, thence = await asyncio.open_unix_connection(path)
+        await asyncio.gather(copy(reader, thence), copy(there, writer))
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+
+    code = f"""
+import psycopg, socket
+def djsci_handler(request):
+    with psycopg.connect("host=localhost user=postgres dbname=postgres", port=request.json()) as db:
+        found = db.execute("select 6 * 7").fetchone()
+    try:
+        socket.create_connection(("localhost", {other.port}), 5)
+    except OSError as error:
+        return [*found, type(error).__name__]
+"""
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        said = await play(
+            engine,
+            py(code),
+            limits=granted(Host("localhost", port)),
+            method="POST",
+            content_type="application/json",
+            body=str(port).encode(),
+        )
+    assert result(said) == [42, "ConnectionRefusedError"]
+    assert other.hits == 0
 
 
 @asynchronous
