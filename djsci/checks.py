@@ -9,7 +9,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from djsci.access import addresses, origins
 from djsci.core.connections import MOST_HOSTS, OPEN, parse_host
-from djsci.isolation import probe
+from djsci.isolation import probe, python
 
 from . import conf, options, served
 
@@ -178,6 +178,15 @@ def _is_variable(item: tuple[Any, Any]) -> bool:
     return is_name and (isinstance(value, str) or callable(value))
 
 
+def _environments() -> Iterator[CheckMessage]:
+    for name, place in conf.get("ENVIRONMENTS").items():
+        try:
+            python.find(str(place))
+        except OSError as error:
+            text = f"DJSCI['ENVIRONMENTS'][{name!r}]: {error}."
+            yield Error(text, id="djsci.E021")
+
+
 def _leases() -> Iterator[CheckMessage]:
     if conf.get("LEASE") < 3 * conf.get("HEARTBEAT"):
         text = "DJSCI['LEASE'] is less than 3 times DJSCI['HEARTBEAT']: living runs may be lost."
@@ -237,6 +246,7 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _engines,
     _isolation,
     _connections,
+    _environments,
     _leases,
     _names,
     _databases,

@@ -19,7 +19,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from . import __version__, conf
 from .engines import registry
 from .engines.kernel import KernelEngine
-from .isolation import probe
+from .isolation import probe, python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ def examine() -> Iterator[Finding]:
         ("kernels", _kernels),
         ("layer", _layer),
         ("isolation", _isolation),
+        ("environments", _environments),
     ):
         try:
             text = look()
@@ -134,3 +135,9 @@ def _isolation() -> str:
         found["bwrap"] = f"holds, but runs are spawned, not forked: {nested}"
     lines = "; ".join(f"{name}: {reason or 'holds'}" for name, reason in found.items())
     return f"runs are walled by {registry.level()!r} ({lines})"
+
+
+def _environments() -> str:
+    places = conf.get("ENVIRONMENTS")
+    found = [f"{name}: {python.find(str(place)).program}" for name, place in places.items()]
+    return "; ".join(found) or "none: every run has the server's own libraries"

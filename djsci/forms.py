@@ -19,7 +19,16 @@ from . import conf, names, naming, options, uploads, versions
 from .form_fields import SeveralFiles, StrictJson
 from .models import PrivateFile, Token, Version
 
-SETTINGS = ("engine", "timeout", "memory", "retries", "queue", "concurrency", "output")
+SETTINGS = (
+    "engine",
+    "environment",
+    "timeout",
+    "memory",
+    "retries",
+    "queue",
+    "concurrency",
+    "output",
+)
 SUPERUSER_FIELDS = ("owner", "trusted", "connections")
 
 
@@ -50,6 +59,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
     access = forms.ChoiceField(required=False, choices=PrivateFile.Access.choices)
     metadata = StrictJson(required=False)
     engine = forms.ChoiceField(required=False)
+    environment = forms.ChoiceField(required=False)
     timeout = forms.FloatField(required=False)
     memory = forms.IntegerField(required=False)
     retries = forms.IntegerField(required=False)
@@ -89,6 +99,7 @@ class FileForm(forms.ModelForm):  # type: ignore[type-arg]
         engines = [name for name in options.ENGINES if name != "thread" or self._may_share()]
         choices: dict[str, Iterable[str]] = {
             "engine": engines,
+            "environment": conf.get("ENVIRONMENTS"),
             "output": options.OUTPUTS,
             "connections": [*conf.get("CONNECTIONS"), "open"],
         }

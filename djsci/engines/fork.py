@@ -15,6 +15,7 @@ from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
 from djsci.isolation import probe, users
 from djsci.isolation.limits import Limits as Bounds
+from djsci.isolation.python import Python
 
 from . import tree
 from .base import Engine, Limits, Stop
@@ -49,6 +50,7 @@ class ForkEngine(Engine):
         root: str | None = None,
         isolation: str = "process",
         project: Project | None = None,
+        python: Python | None = None,
         has_network: bool = False,
         pids: int = Bounds().pids,
         uids: tuple[int, int] = users.RANGE,
@@ -56,6 +58,7 @@ class ForkEngine(Engine):
         ground = Ground(
             isolation=isolation,
             project=project,
+            python=python,
             has_network=has_network,
             pids=pids,
             uids=uids,
@@ -238,6 +241,7 @@ class SpawnEngine(ForkEngine):
         size: int = 0,
         root: str | None = None,
         isolation: str = "process",
+        python: Python | None = None,
         has_network: bool = False,
         pids: int = Bounds().pids,
         uids: tuple[int, int] = users.RANGE,
@@ -246,6 +250,7 @@ class SpawnEngine(ForkEngine):
             size=size,
             root=root,
             isolation=isolation,
+            python=python,
             has_network=has_network,
             pids=pids,
             uids=uids,

@@ -12,6 +12,7 @@ from typing import Any
 from djsci.isolation import bwrap, fonts, landlock, users
 from djsci.isolation import process as bare
 from djsci.isolation.limits import Limits
+from djsci.isolation.python import Python
 
 from . import bundle, tree
 
@@ -39,6 +40,7 @@ class Ground:
 
     isolation: str = "process"
     project: Project | None = None
+    python: Python | None = None  # another environment's
     has_network: bool = False  # the server's own, at a level that otherwise has none
     pids: int = Limits().pids
     uids: tuple[int, int] = users.RANGE
@@ -79,10 +81,13 @@ class Ground:
         walled in from its start, as `uid` where the server is root, and writes to `work`.
         """
         paths = list(self.project.paths) if self.project else [str(folder / "guest.zip")]
-        argv = [sys.executable, "-I", "-c", BOOT.format(module), json.dumps(paths)]
+        program = self.python.program if self.python else sys.executable
+        argv = [program, "-I", "-c", BOOT.format(module), json.dumps(paths)]
         argv += [self.level, str(kept), json.dumps(dict(options))]
         given = self.project.environment if self.project else bare.environment(folder)
         environment = {**bare.ONE_THREAD, **given, "MPLBACKEND": BACKEND, tree.MARK: mark}
+        if self.python:
+            environment["PATH"] = f"{os.path.dirname(program)}:{environment['PATH']}"
         is_walled = self.isolation != "process" and module != "forkserver"
         if self.has_own_root or is_walled:
             home = "/tmp" if self.has_own_root else str(work)  # noqa: S108
@@ -99,6 +104,12 @@ class Ground:
             **popen,
         )
 
+    def _own_paths(self) -> tuple[str, ...]:
+        return self.python.paths if self.python else ()
+
+    def _readable(self, folder: Path) -> list[str]:
+        return [str(folder / "guest.zip"), *fonts_offered().values(), *self._own_paths()]
+
     def _forking(
         self,
         argv: Sequence[str],
@@ -113,14 +124,14 @@ class Ground:
                 argv,
                 environment=environment,
                 limits=self.limits(),
-                readable=[str(folder / "guest.zip"), *fonts_offered().values()],
+                readable=self._readable(folder),
                 uid=uid,
                 keep=keep,
                 may_nest=True,
                 has_network=self.has_network,
             )
         if self.isolation == "landlock" and uid is not None:
-            return landlock.reached(argv, [str(folder)], uid=uid, keep=keep)
+            return landlock.reached(argv, [str(folder), *self._own_paths()], uid=uid, keep=keep)
         return bare.command(argv)
 
     def _walled(
@@ -132,7 +143,7 @@ class Ground:
         keep: Sequence[int],
         uid: int | None,
     ) -> list[str]:
-        readable, limits = [str(folder / "guest.zip"), *fonts_offered().values()], self.limits()
+        readable, limits = self._readable(folder), self.limits()
         if self.isolation == "bwrap":
             return bwrap.command(
                 argv,

@@ -1,6 +1,7 @@
 """Which engine runs a version, and this process's engines: the one engine module with Django."""
 
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +15,8 @@ from djsci import conf
 from djsci.core.connections import MOST_HOSTS, OPEN, Host, parse_host
 from djsci.core.errors import IsolationUnavailable, SourceInvalid
 from djsci.core.sources import Source
-from djsci.isolation import probe, users
+from djsci.isolation import probe, python, users
+from djsci.isolation.python import Python
 from djsci.models import PrivateFile, Version
 
 from .base import Engine
@@ -24,6 +26,7 @@ from .kernel import KernelEngine
 from .thread import ThreadEngine
 from .warm import WarmEngine
 
+logger = logging.getLogger("djsci.engines")
 WIDE = "This run has the server's own network: its file has the connection 'open'."
 BARE = "There is no wall around this run: it has the rights of the server's account."
 
@@ -44,6 +47,7 @@ class Choice:
     is_trusted: bool = False
     instance: str = "fresh"
     has_network: bool = False  # the server's own
+    environment: str = ""  # a name in ENVIRONMENTS
 
     @property
     def warning(self) -> str | None:
@@ -63,9 +67,11 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     """
     wanted = file.settings.get("engine", "auto")
     granted = file.settings.get("connections") or []
+    environment = file.settings.get("environment") or ""
     is_trusted = file.trusted_version_id == version.pk
     if wanted == "thread" and is_trusted and not source.is_script:  # `sys.argv` is the process's
         _require_reach(granted, "thread", "process")
+        _require_environment(environment, "thread", is_trusted=True)
         return Choice(engine="thread", isolation="process", is_trusted=True)
     if source.language != "python" and source.kernel not in KernelEngine.kernelspecs():
         raise SourceInvalid(f"The notebook's kernel {source.kernel!r} is not installed here.")
@@ -79,11 +85,38 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     instance = "warm" if is_warm else "fresh"
     if is_trusted and name == "fork":
         _require_reach(granted, name, "process")
+        _require_environment(environment, name, is_trusted=True)
         return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
-    is_open = OPEN in granted and isolation != "process"
-    return Choice(engine=name, isolation=isolation, instance=instance, has_network=is_open)
+    _require_environment(environment, name)
+    return Choice(
+        engine=name,
+        isolation=isolation,
+        instance=instance,
+        has_network=OPEN in granted and isolation != "process",
+        environment=environment,
+    )
+
+
+def _require_environment(name: str, engine: str, *, is_trusted: bool = False) -> None:
+    """Whether a run can have its Python. Raises `IsolationUnavailable` that says why not."""
+    if name and (engine != "fork" or is_trusted):
+        what = "a trusted version" if is_trusted else f"the engine {engine!r}"
+        raise IsolationUnavailable(f"An environment of its own cannot be had by {what}.")
+    _python(name)
+
+
+def _python(name: str) -> Python | None:
+    if not name:
+        return None
+    try:
+        return python.find(str(conf.get("ENVIRONMENTS")[name]))
+    except KeyError:
+        raise IsolationUnavailable(f"The environment {name!r} is not set up any more.") from None
+    except OSError as error:
+        logger.warning("environment %r: %s", name, error)
+        raise IsolationUnavailable(f"The environment {name!r} cannot be used.") from error
 
 
 def _require_reach(granted: Sequence[str], engine: str, isolation: str) -> None:
@@ -138,6 +171,7 @@ def _fork(choice: Choice) -> Engine:
         return SpawnEngine(
             size=pool["size"],
             isolation=choice.isolation,
+            python=_python(choice.environment),
             has_network=choice.has_network,
             **_bounds(),
         )
@@ -147,6 +181,7 @@ def _fork(choice: Choice) -> Engine:
         preload=pool["preload"] or (),
         isolation=choice.isolation,
         project=_project() if choice.is_trusted else None,
+        python=_python(choice.environment),
         has_network=choice.has_network,
         **_bounds(),
     )

@@ -221,7 +221,10 @@ class Supply:
         """The fork server, started where there is none, renewed where it is old."""
         self.open()
         async with self._starting:
-            server, stamp = self.server, installed.stamp()
+            server, stamp = (
+                self.server,
+                installed.stamp(self.ground.python.packages if self.ground.python else ()),
+            )
             age = asyncio.get_running_loop().time() - (server.started if server else 0)
             if server and server.is_alive and age < self.recycle and stamp == self._stamp:
                 return server

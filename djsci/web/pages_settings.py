@@ -198,6 +198,7 @@ def _settings(
             tuple(name for name in options.ENGINES if name != "thread" or may_thread),
             *("", ""),
         ),
+        "environment": ("Whose libraries it has", tuple(conf.get("ENVIRONMENTS")), "", ""),
         "instance": (
             "warm loads the file once and forks each call from it",
             options.INSTANCES,
@@ -214,6 +215,8 @@ def _settings(
         ),
         "concurrency": ("Its runs at once", (), "", "1"),
     }
+    if not conf.get("ENVIRONMENTS"):
+        del told["environment"]
     for name, (help_text, choices, most, step) in told.items():
         value = present.get(name)
         if name == "memory" and isinstance(value, int):
