@@ -235,23 +235,5 @@ class SpawnEngine(ForkEngine):
     name: ClassVar[str] = "spawn"
     spawns: ClassVar[bool] = True
 
-    def __init__(
-        self,
-        *,
-        size: int = 0,
-        root: str | None = None,
-        isolation: str = "process",
-        python: Python | None = None,
-        has_network: bool = False,
-        pids: int = Bounds().pids,
-        uids: tuple[int, int] = users.RANGE,
-    ) -> None:
-        super().__init__(
-            size=size,
-            root=root,
-            isolation=isolation,
-            python=python,
-            has_network=has_network,
-            pids=pids,
-            uids=uids,
-        )
+    def __init__(self, *, size: int = 0, **how: Any) -> None:
+        super().__init__(size=size, **how)

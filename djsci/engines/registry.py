@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from django.conf import settings
 from django.db import close_old_connections
@@ -167,23 +167,20 @@ def _configured(kind: str) -> str:
 def _fork(choice: Choice) -> Engine:
     pool = conf.get("POOL")
     is_warm = choice.instance == "warm"
+    given: dict[str, Any] = {
+        "python": _python(choice.environment),
+        "has_network": choice.has_network,
+        **_bounds(),
+    }
     if pool["preload"] is None and not choice.is_trusted and not is_warm:
-        return SpawnEngine(
-            size=pool["size"],
-            isolation=choice.isolation,
-            python=_python(choice.environment),
-            has_network=choice.has_network,
-            **_bounds(),
-        )
+        return SpawnEngine(size=pool["size"], isolation=choice.isolation, **given)
     return (WarmEngine if is_warm else ForkEngine)(
         size=0 if is_warm else pool["size"],  # templates are kept; a fork starts the next one
         recycle=pool["recycle"],
         preload=pool["preload"] or (),
         isolation=choice.isolation,
         project=_project() if choice.is_trusted else None,
-        python=_python(choice.environment),
-        has_network=choice.has_network,
-        **_bounds(),
+        **given,
     )
 
 

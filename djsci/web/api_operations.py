@@ -17,6 +17,7 @@ from .api_schemas import (
     reference,
     refused,
 )
+from .tables import ARROW, CSV
 
 Key = tuple[str, str]
 _EVERYWHERE = (400, 401, 403, 429, 503)
@@ -112,7 +113,7 @@ ANSWERS: dict[Key, dict[str, Schema]] = {
         **refused(410),
     },
     ("get", "runs/{run_id}/result/"): {
-        "200": answer("What the handler returned.", {}),
+        "200": answer("What the handler returned; tables by `Accept`.", {}, CSV, ARROW),
         **refused(409, 422, 500),
     },
     ("post", "runs/{run_id}/cancel/"): {
