@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from djsci.core.sources import Source
 from djsci.guest import frames as wire
 from djsci.guest.requests import HandlerRequest
 
+from . import doors
 from .base import Limits, Stop, known_of
 from .frames import Frames, reason
 from .played import Played
@@ -105,7 +105,7 @@ class Conversation(Played):
         with contextlib.suppress(ConnectionError):
             await self._send()
         if self.proxy is not None:
-            await self._hand_over(self.proxy)
+            await self._open_doors(self.proxy)
         await self._read()
         return await self._judge()
 
@@ -186,56 +186,19 @@ class Conversation(Played):
                     is_dead_since = is_dead_since or time.monotonic()
                     if time.monotonic() - is_dead_since > AT_DEATH:
                         break
-                await self._wait(open_ones)
+                await worker.heard(open_ones)
         for name in self._decoders:
             self._add_text(name, self._decoders[name].decode(b"", final=True))  # type: ignore[arg-type]
         await self._emit()
 
-    async def _hand_over(self, proxy: Proxy) -> None:
-        """Take the run's doors, which it sends before any user code, to who answers at them."""
-        sock, hosts = self.worker.sock, self.limits.grant.hosts
-        while not self._bad:
-            await self._wait([sock.fileno()])
-            try:
-                data, doors, _, _ = socket.recv_fds(sock, wire.MOST + 1, len(hosts) + 1)
-            except (BlockingIOError, ConnectionError):
-                if not self.worker.is_alive:
-                    return
-                continue
-            if not data:
-                return
-            try:
-                frame = json.loads(wire.parse(data)[1])
-                if doors:
-                    proxy.open(self.worker.pid, hosts, frame["of"], doors)
-                    return
-                self._take_object(wire.parse(data)[1])
-            except (OSError, ValueError, LookupError, TypeError, wire.BadFrame) as error:
-                self._bad = f"the run's connections were not opened: {error}"
-            finally:
-                for door in doors:
-                    os.close(door)
+    async def _open_doors(self, proxy: Proxy) -> None:
+        try:
+            for body in await doors.hand_over(self.worker, self.limits.grant.hosts, proxy):
+                self._take_object(body)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            self._bad = f"the run's connections were not opened: {error}"
 
     _fresh: tuple[Event, ...] = ()
-
-    async def _wait(self, descriptors: list[int]) -> None:
-        """Until one can be read, or the worker is dead."""
-        loop = asyncio.get_running_loop()
-        heard = asyncio.Event()
-        for descriptor in descriptors:
-            loop.add_reader(descriptor, heard.set)
-        waiting = asyncio.ensure_future(heard.wait())
-        try:
-            if self.worker.is_alive:
-                first = asyncio.FIRST_COMPLETED
-                both: set[asyncio.Future[Any]] = {waiting, self.worker.code}
-                await asyncio.wait(both, return_when=first)
-            else:
-                await asyncio.wait({waiting}, timeout=0.05)
-        finally:
-            waiting.cancel()
-            for descriptor in descriptors:
-                loop.remove_reader(descriptor)
 
     def _take_raw(self, descriptor: int, name: Name) -> bool:
         try:

@@ -7,8 +7,9 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from djsci.guest import frames
 from djsci.isolation.limits import Group
@@ -138,6 +139,25 @@ class Worker:
             await waiting
         finally:
             loop.remove_reader(self.sock)
+
+    async def heard(self, descriptors: Sequence[int]) -> None:
+        """Until one can be read, or it is dead."""
+        loop = asyncio.get_running_loop()
+        heard = asyncio.Event()
+        for descriptor in descriptors:
+            loop.add_reader(descriptor, heard.set)
+        waiting = asyncio.ensure_future(heard.wait())
+        try:
+            if self.is_alive:
+                first = asyncio.FIRST_COMPLETED
+                both: set[asyncio.Future[Any]] = {waiting, self.code}
+                await asyncio.wait(both, return_when=first)
+            else:
+                await asyncio.wait({waiting}, timeout=0.05)
+        finally:
+            waiting.cancel()
+            for descriptor in descriptors:
+                loop.remove_reader(descriptor)
 
     def _last_words(self) -> str:
         with contextlib.suppress(OSError):
