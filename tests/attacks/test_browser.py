@@ -107,6 +107,7 @@ def handshake(place: Place, path: str, host: str, headers: dict[str, str]) -> in
 
 
 def test_b1_b2_a_cookie_opens_sockets_from_its_own_origin_only(place: Place) -> None:
+    """C4: an origin is compared whole: none passes for what its text begins or ends with."""
     cookie = {"Cookie": f"sessionid={place.made.sessions['ada']}"}
     own = f"own.test:{place.port}"
     foreign = {
@@ -147,6 +148,7 @@ TEXT = {"Content-Type": "text/plain"}
 
 
 def test_b3_nothing_of_another_site_runs_a_file(place: Place) -> None:
+    """C7: a request without CORS is not taken for one of this site."""
     before = place.count()
     runs = ("sync_py/talk/", "sync_ipynb/talk/", "call/talk/", "call/talk/deeper")
     posts = (*runs, "api/v1/files/talk/runs/", "console/files/talk/run/")
@@ -476,6 +478,7 @@ async def begun(one: Any) -> str:
 
 @pytest.mark.parametrize("loss", LOSSES)
 async def test_b9_a_lost_right_ends_socket_and_stream(place: Place, loss: str) -> None:
+    """C5: a cookie does not outlive the password it was had by."""
     zoe = await zoe_of(place, loss)
     async with (
         zoe.client.connection(f"/djsci/ws/call/{zoe.name}/") as one,

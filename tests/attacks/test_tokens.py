@@ -77,7 +77,7 @@ def kept(site: live.Site) -> bytes:
     return b"".join(path.read_bytes() for path in [*files, site.log])
 
 
-async def test_t1_t3_a_secret_is_found_in_no_file_log_answer_or_run(
+async def test_t1_t3_h21_a_secret_is_found_in_no_file_log_answer_or_run(
     place: tuple[live.Site, live.Seeded],
 ) -> None:
     site, made = place

@@ -349,7 +349,7 @@ async def test_chunks_arrive_while_the_handler_runs(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("count", [50_000, pytest.param(200_000, marks=pytest.mark.faults)])
-async def test_a_flood_arrives_whole_at_a_reader_of_its_own_pace(
+async def test_h9_a_flood_arrives_whole_at_a_reader_of_its_own_pace(
     engine: Engine, count: int
 ) -> None:
     code = f"def djsci_handler(request):\n    for n in range({count}):\n        print(n)\n"
@@ -357,7 +357,7 @@ async def test_a_flood_arrives_whole_at_a_reader_of_its_own_pace(
     assert text_of(heard) == "".join(f"{number}\n" for number in range(count))
 
 
-async def test_a_handler_over_its_time_is_timed_out(engine: Engine) -> None:
+async def test_h4_a_handler_over_its_time_is_timed_out(engine: Engine) -> None:
     code = "import time\ndef djsci_handler(request):\n    print('in')\n    time.sleep(3)\n"
     heard = await play(engine, code, limits=Limits(timeout=0.3, grace=0.2))
     end = heard[-1]

@@ -154,7 +154,7 @@ for i in range(30):
     ],
     ids=lambda value: str(value).replace("\n", "; ") if value else "none",
 )
-async def test_a_cell_ends_as_it_should(
+async def test_h1_h2_h10_a_cell_ends_as_it_should(
     engine: ForkEngine, code: str, state: str, reason: str, ename: str | None
 ) -> None:
     said = await play(engine, cells("print('before')", code, "print('after')"))
@@ -214,7 +214,7 @@ async def test_parameters_are_set_after_the_cell_that_is_tagged(engine: ForkEngi
     assert result(await play(engine, source)) == [1, 1]
 
 
-async def test_results_that_are_no_json_or_too_large_fail_with_their_code(
+async def test_h14_results_that_are_no_json_or_too_large_fail_with_their_code(
     engine: ForkEngine,
 ) -> None:
     said = await play(engine, py(HANDLER + "    return {'a': [1, float('nan')]}"))
@@ -362,7 +362,7 @@ async def test_what_the_project_has_is_missed_with_a_word_on_the_switch(
     assert error(said).evalue == "No module named 'nothing_of_anybody'"
 
 
-async def test_the_environment_and_the_folder_are_the_runs_own(
+async def test_h16_the_environment_and_the_folder_are_the_runs_own(
     engine: ForkEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_SERVER", "x")
@@ -406,7 +406,9 @@ HARD = {
 
 
 @pytest.mark.parametrize("how", HARD)
-async def test_a_run_ends_at_its_deadline_whatever_it_does(engine: ForkEngine, how: str) -> None:
+async def test_h4_h5_a_run_ends_at_its_deadline_whatever_it_does(
+    engine: ForkEngine, how: str
+) -> None:
     began = time.monotonic()
     said = await play(
         engine,
@@ -509,7 +511,7 @@ def sleepers() -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["close", "end", "crash"])
-async def test_the_whole_tree_is_gone(engine: ForkEngine, how: str, tmp_path: Path) -> None:
+async def test_h6_the_whole_tree_is_gone(engine: ForkEngine, how: str, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     tail = f"while not os.path.exists({str(gate)!r}):\n    time.sleep(0.01)\n"
     tail += "os._exit(3)" if how == "crash" else ""
@@ -529,7 +531,7 @@ async def test_the_whole_tree_is_gone(engine: ForkEngine, how: str, tmp_path: Pa
     assert int(pid) not in tree.snapshot()
 
 
-async def test_too_much_memory_is_a_crash_that_says_so(engine: ForkEngine) -> None:
+async def test_h7_too_much_memory_is_a_crash_that_says_so(engine: ForkEngine) -> None:
     code = HARD["sleeps"].replace("import time", "import time\nx = b'x' * (400 << 20)")
     said = await play(engine, cells(code), limits=Limits(timeout=30, memory=300 << 20))
     assert (end(said).state, end(said).reason) == ("crashed", "memory limit (300 MiB) exceeded")
@@ -544,14 +546,14 @@ async def test_a_folder_is_removed_however_deep_it_is(engine: ForkEngine) -> Non
     await until(lambda: not os.path.exists(folder))
 
 
-async def test_a_fork_that_returns_gives_one_result(engine: ForkEngine) -> None:
+async def test_h6_a_fork_that_returns_gives_one_result(engine: ForkEngine) -> None:
     said = await play(engine, py("import os\n" + HANDLER + "    os.fork()\n    return 1"))
     assert (result(said), end(said).state) == (1, "succeeded")
     said = await play(engine, cells("import os\npid = os.fork()", "print('once')"))
     assert (printed(said), end(said).state) == ("once\n", "succeeded")
 
 
-async def test_threads_and_tasks_get_a_moment_after_the_return(engine: ForkEngine) -> None:
+async def test_h11_threads_and_tasks_get_a_moment_after_the_return(engine: ForkEngine) -> None:
     code = (
         "import asyncio, threading, time\n"
         "def late():\n    time.sleep(0.2)\n    print('thread')\n"
@@ -631,7 +633,7 @@ async def test_pandas_is_preloaded_where_pyarrow_is(caplog: pytest.LogCaptureFix
     assert caplog.text == ""
 
 
-async def test_what_others_write_to_the_descriptors_is_heard(engine: ForkEngine) -> None:
+async def test_h9_what_others_write_to_the_descriptors_is_heard(engine: ForkEngine) -> None:
     code = (
         "import os, ctypes, subprocess, sys\n"
         "os.write(1, b'raw\\n')\nctypes.CDLL(None).puts(b'from c')\n"

@@ -153,7 +153,7 @@ for i in range(30):
     ],
     ids=lambda value: str(value).replace("\n", "; ") if value else "none",
 )
-async def test_a_cell_ends_as_it_should(
+async def test_h1_h2_h10_a_cell_ends_as_it_should(
     engine: KernelEngine, code: str, state: str, reason: str, ename: str | None
 ) -> None:
     said = await play(engine, cells("print('before')", code, "print('after')"))
@@ -286,7 +286,7 @@ async def test_what_the_project_has_is_missed_with_a_word_on_the_switch(
     assert "`trusted`" in error(said).evalue
 
 
-async def test_the_environment_and_the_folder_are_the_runs_own(
+async def test_h16_the_environment_and_the_folder_are_the_runs_own(
     engine: KernelEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_SERVER", "x")
@@ -330,7 +330,9 @@ HARD = {
 
 
 @pytest.mark.parametrize("how", HARD)
-async def test_a_run_ends_at_its_deadline_whatever_it_does(engine: KernelEngine, how: str) -> None:
+async def test_h4_h5_a_run_ends_at_its_deadline_whatever_it_does(
+    engine: KernelEngine, how: str
+) -> None:
     began = time.monotonic()
     said = await play(
         engine,
@@ -400,7 +402,7 @@ def sleepers() -> list[int]:
 
 
 @pytest.mark.parametrize("how", ["close", "end", "crash"])
-async def test_the_whole_tree_is_gone(engine: KernelEngine, how: str) -> None:
+async def test_h6_the_whole_tree_is_gone(engine: KernelEngine, how: str) -> None:
     tail = {
         "close": "time.sleep(60)",
         "end": "time.sleep(2)",
@@ -421,20 +423,20 @@ async def test_the_whole_tree_is_gone(engine: KernelEngine, how: str) -> None:
     assert int(pid) not in tree.snapshot()
 
 
-async def test_too_much_memory_is_a_crash_that_says_so(engine: KernelEngine) -> None:
+async def test_h7_too_much_memory_is_a_crash_that_says_so(engine: KernelEngine) -> None:
     code = HARD["sleeps"].replace("import time", "import time\nx = b'x' * (400 << 20)")
     said = await play(engine, cells(code), limits=Limits(timeout=30, memory=300 << 20))
     assert (end(said).state, end(said).reason) == ("crashed", "memory limit (300 MiB) exceeded")
 
 
-async def test_a_fork_that_returns_gives_one_result(engine: KernelEngine) -> None:
+async def test_h6_a_fork_that_returns_gives_one_result(engine: KernelEngine) -> None:
     said = await play(engine, py("import os\n" + HANDLER + "    os.fork()\n    return 1"))
     assert (result(said), end(said).state) == (1, "succeeded")
     said = await play(engine, cells("import os\npid = os.fork()", "print('once')"))
     assert (printed(said), end(said).state) == ("once\n", "succeeded")
 
 
-async def test_threads_and_tasks_get_a_moment_after_the_return(engine: KernelEngine) -> None:
+async def test_h11_threads_and_tasks_get_a_moment_after_the_return(engine: KernelEngine) -> None:
     code = (
         "import asyncio, threading, time\n"
         "def late():\n    time.sleep(0.2)\n    print('thread')\n"
@@ -641,7 +643,7 @@ async def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
         "import json; json.dumps = json.loads = None",
     ],
 )
-async def test_a_run_that_breaks_its_streams_or_json_still_has_its_result(
+async def test_h12_h13_a_run_that_breaks_its_streams_or_json_still_has_its_result(
     engine: KernelEngine, change: str
 ) -> None:
     code = f"{HANDLER}    print('hi', flush=True)\n    {change}\n    return {{'a': 1}}\n"
@@ -651,7 +653,7 @@ async def test_a_run_that_breaks_its_streams_or_json_still_has_its_result(
     assert result(said) == {"b": 2}
 
 
-async def test_a_breakpoint_is_an_error_at_once(engine: KernelEngine) -> None:
+async def test_h10_a_breakpoint_is_an_error_at_once(engine: KernelEngine) -> None:
     said = await play(engine, py(f"{HANDLER}    breakpoint()\n"))
     assert (end(said).state, error(said).ename) == ("failed", "RuntimeError")
 

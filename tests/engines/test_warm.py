@@ -498,7 +498,9 @@ def sleepers() -> list[int]:
     ]
 
 
-async def test_a_call_finds_nothing_of_fifty_hostile_ones_before_it(engine: WarmEngine) -> None:
+async def test_h12_h13_a_call_finds_nothing_of_fifty_hostile_ones_before_it(
+    engine: WarmEngine,
+) -> None:
     source = py(f"LEVEL = {engine.supply.ground.isolation!r}\n{HOSTILE}")
     before = await call(engine, source, how="look")
     kept = template(engine)

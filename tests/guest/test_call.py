@@ -137,7 +137,7 @@ def _deeper(levels: int) -> None:
     _deep(levels)
 
 
-def test_a_failure_is_described_whatever_it_does() -> None:
+def test_h3_a_failure_is_described_whatever_it_does() -> None:
     with pytest.raises(Broken) as caught:
         _deep(150)
     frame = describe(caught.value, entry={__file__: 3})
@@ -148,7 +148,7 @@ def test_a_failure_is_described_whatever_it_does() -> None:
     assert sum(line.startswith("  File ") for line in frame["traceback"]) == 100
 
 
-def test_a_long_message_is_cut() -> None:
+def test_h3_a_long_message_is_cut() -> None:
     frame = describe(ValueError("é" * 100_000), entry={})
     assert len(frame["evalue"].encode()) <= 64 << 10
     assert sum(map(len, frame["traceback"])) < 10_000

@@ -141,7 +141,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize(("value", "path", "why"), REFUSED, ids=_name)
-def test_it_refuses_the_rest_with_the_place(value: Any, path: str, why: str) -> None:
+def test_h14_it_refuses_the_rest_with_the_place(value: Any, path: str, why: str) -> None:
     with pytest.raises(ResultRefused) as refused:
         encode(value, limit=LIMIT)
     assert (refused.value.code, refused.value.path) == ("result_not_json", path)
@@ -183,7 +183,7 @@ def _bomb() -> list[Any]:
     ],
     ids=["text", "utf-8", "endless mapping", "endless set", "bomb", "array", "frame"],
 )
-def test_more_than_the_limit_ends_while_it_is_counted(value: Any) -> None:
+def test_h14_more_than_the_limit_ends_while_it_is_counted(value: Any) -> None:
     with pytest.raises(ResultRefused) as refused:
         encode(value, limit=LIMIT)
     assert refused.value.code == "result_too_large"

@@ -64,7 +64,7 @@ async def play(
     raise AssertionError("a run without an end")
 
 
-async def test_no_canary_is_red_in_a_run(engine: ForkEngine) -> None:
+async def test_h16_h17_h18_h20_no_canary_is_red_in_a_run(engine: ForkEngine) -> None:
     level = engine.supply.ground.isolation
     code = Path(canaries.__file__).read_text() + (
         "\n\ndef djsci_handler(request, planted: dict):\n    return main(planted)\n"
@@ -86,7 +86,7 @@ async def test_no_canary_is_red_in_a_run(engine: ForkEngine) -> None:
     assert probe.judge(level, found, expected if level == "bwrap" else []) == []
 
 
-async def test_two_runs_at_once_share_no_namespace_and_no_user(engine: ForkEngine) -> None:
+async def test_h19_two_runs_at_once_share_no_namespace_and_no_user(engine: ForkEngine) -> None:
     names = ("ipc", "mnt", "net", "pid", "user", "uts")
     code = HANDLER + (
         "    print('up', flush=True)\n    time.sleep(0.3)\n"
@@ -129,7 +129,7 @@ async def test_a_runs_secrets_are_not_in_the_memory_of_the_next(engine: ForkEngi
     assert (found > 0, end.state) == (True, "succeeded")  # the look finds what is there
 
 
-async def test_processes_are_bounded_and_none_is_left(engine: ForkEngine) -> None:
+async def test_h6_processes_are_bounded_and_none_is_left(engine: ForkEngine) -> None:
     async with asyncio.timeout(10):
         while engine.ready < 1:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.01)
@@ -160,7 +160,7 @@ async def test_processes_are_bounded_and_none_is_left(engine: ForkEngine) -> Non
             await asyncio.sleep(0.01)
 
 
-async def test_files_are_bounded_and_memory_too(engine: ForkEngine) -> None:
+async def test_h7_h8_files_are_bounded_and_memory_too(engine: ForkEngine) -> None:
     body = (
         "    with open('big', 'wb') as file:\n"
         "        for _ in range(500):\n"
@@ -208,7 +208,9 @@ HOSTILE = (
 )
 
 
-async def test_the_fifty_first_run_finds_what_the_first_one_found(engine: ForkEngine) -> None:
+async def test_h12_h13_the_fifty_first_run_finds_what_the_first_one_found(
+    engine: ForkEngine,
+) -> None:
     _, before, end = await play(engine, FINGERPRINT)
     assert end.state == "succeeded"
     for _ in range(5):
@@ -218,7 +220,7 @@ async def test_the_fifty_first_run_finds_what_the_first_one_found(engine: ForkEn
     assert after == before
 
 
-async def test_companions_named_like_libraries_harm_nothing(engine: ForkEngine) -> None:
+async def test_h13_companions_named_like_libraries_harm_nothing(engine: ForkEngine) -> None:
     names = ("json.py", "sitecustomize.py", "djsci.py", "numpy.py")
     files = dict.fromkeys(names, b"raise SystemExit('shadowed')")
     code = "import json, djsci\ndef djsci_handler(request): return json.dumps(djsci.params())\n"

@@ -54,7 +54,7 @@ async def play(
     raise AssertionError("a run without an end")
 
 
-async def test_the_hosts_listeners_get_nothing(engine: KernelEngine) -> None:
+async def test_h20_the_hosts_listeners_get_nothing(engine: KernelEngine) -> None:
     with probe.planting() as planted, tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # noqa: S103
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -87,7 +87,7 @@ async def test_the_hosts_listeners_get_nothing(engine: KernelEngine) -> None:
                 datagrams.recv(1)
 
 
-async def test_the_servers_secrets_are_out_of_reach(
+async def test_h17_h18_the_servers_secrets_are_out_of_reach(
     engine: KernelEngine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("SECRET_KEY", "planted-secret")
@@ -109,7 +109,7 @@ async def test_the_servers_secrets_are_out_of_reach(
     assert "planted-secret" not in text
 
 
-async def test_another_kernels_files_are_out_of_reach(engine: KernelEngine) -> None:
+async def test_h19_another_kernels_files_are_out_of_reach(engine: KernelEngine) -> None:
     root = engine.pool._folder
     body = "open('mine', 'w').write('secret')\nprint('ready', flush=True)\ntime.sleep(2)\n"
     look = (
@@ -125,21 +125,21 @@ async def test_another_kernels_files_are_out_of_reach(engine: KernelEngine) -> N
     assert len(units) <= 1  # its own
 
 
-async def test_a_crash_is_named(engine: KernelEngine) -> None:
+async def test_h2_a_crash_is_named(engine: KernelEngine) -> None:
     _, killed = await play(engine, "os.kill(os.getpid(), 9)")
     assert (killed.state, killed.reason) == ("crashed", "signal 9 (SIGKILL)")
     _, left = await play(engine, "os._exit(7)")
     assert (left.state, left.reason) == ("crashed", "exit 7")
 
 
-async def test_memory_over_the_limit_ends_the_run(engine: KernelEngine) -> None:
+async def test_h7_memory_over_the_limit_ends_the_run(engine: KernelEngine) -> None:
     limits = Limits(timeout=20, grace=0.5, memory=200 << 20)
     body = "held = []\nfor _ in range(300): held.append(b'x' * (1 << 20))\ntime.sleep(10)"
     _, end = await play(engine, body, limits=limits)
     assert (end.state, end.reason) == ("crashed", "memory limit (200 MiB) exceeded")
 
 
-async def test_processes_are_bounded_and_none_is_left(engine: KernelEngine) -> None:
+async def test_h6_processes_are_bounded_and_none_is_left(engine: KernelEngine) -> None:
     body = (
         "children = 0\n"
         "try:\n"

@@ -80,6 +80,7 @@ def test_clone_makes_threads_and_children(architecture: str) -> None:
 
 
 def test_ioctl_pushes_nothing_into_a_terminal(architecture: str) -> None:
+    """C11: TIOCSTI types into the terminal of whoever started the server."""
     for request in (0x5412, 0x541C, 0x100005412):
         assert ask(architecture, "ioctl", 0, request) == EPERM
     assert ask(architecture, "ioctl", 0, 0x5401) == seccomp.ALLOW

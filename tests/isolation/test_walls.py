@@ -85,7 +85,7 @@ def said(process: subprocess.Popen[str]) -> str:
     return process.communicate(timeout=WAIT)[0].strip()
 
 
-def test_no_canary_is_red(level: str) -> None:
+def test_h16_h17_h18_h20_no_canary_is_red(level: str) -> None:
     """C8: the wall is the operating system, never anything inside Python."""
     assert probe.run(level) == []
 
@@ -94,7 +94,7 @@ def test_a_run_ends_with_its_server(level: str) -> None:
     assert probe.ends_with_parent(level)
 
 
-def test_a_neighbours_file_cannot_be_read(level: str) -> None:
+def test_h17_h19_a_neighbours_file_cannot_be_read(level: str) -> None:
     with walled(level) as mine, walled(level) as theirs:
         code = (
             "import os, time\n"
@@ -123,7 +123,7 @@ def test_a_neighbours_file_cannot_be_read(level: str) -> None:
         assert said(theirs(look)) == ""
 
 
-def test_processes_are_bounded(inside: Inside) -> None:
+def test_h6_processes_are_bounded(inside: Inside) -> None:
     code = (
         "import os, signal, time\n"
         "children = []\n"
@@ -163,7 +163,7 @@ HUNGRY = (
 )
 
 
-def test_memory_over_the_limit_ends_the_run_and_not_its_neighbour(
+def test_h7_memory_over_the_limit_ends_the_run_and_not_its_neighbour(
     inside: Inside, group: Group
 ) -> None:
     neighbour = inside("import time\nprint('up', flush=True)\ntime.sleep(60)\n")
@@ -184,7 +184,7 @@ def test_memory_can_be_watched_from_outside(inside: Inside) -> None:
     assert tree.proportional(process.pid, tree.snapshot()) > 64 << 20
 
 
-def test_a_descriptor_limit_a_file_limit_and_no_core(inside: Inside) -> None:
+def test_h8_a_descriptor_limit_a_file_limit_and_no_core(inside: Inside) -> None:
     code = (
         "import json, resource as r\n"
         "names = ('NOFILE', 'FSIZE', 'CORE', 'MEMLOCK')\n"
@@ -195,7 +195,7 @@ def test_a_descriptor_limit_a_file_limit_and_no_core(inside: Inside) -> None:
     assert found[3][1] <= 64 << 10
 
 
-def test_a_grandchild_of_its_own_session_dies_with_the_group(
+def test_h6_a_grandchild_of_its_own_session_dies_with_the_group(
     inside: Inside, group: Group, tmp_path: Path
 ) -> None:
     code = (
@@ -252,7 +252,7 @@ def test_an_endless_run_can_be_killed_at_its_time(inside: Inside) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_folders_in_memory_are_bounded(bubblewrap: str) -> None:
+def test_h8_folders_in_memory_are_bounded(bubblewrap: str) -> None:
     code = (
         "import errno\n"
         "for folder, size in (('/workdir', 8), ('/tmp', 4), ('/dev/shm', 2)):\n"
@@ -333,7 +333,8 @@ def test_an_interpreter_below_a_closed_folder_works(level: str, tmp_path: Path) 
     assert done.stdout.split() == ["read", "refused"], done.stderr
 
 
-def test_only_the_given_descriptors_arrive(level: str) -> None:
+def test_z7_only_the_given_descriptors_arrive(level: str) -> None:
+    """C11: an open descriptor of the host is a way out of a wall."""
     code = "import os; print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])"
     leak = os.open("/etc/passwd", os.O_RDONLY)
     os.set_inheritable(leak, True)
