@@ -11,6 +11,7 @@ from django.core.management import call_command
 
 from djsci import conf
 from djsci.core import errors
+from djsci.isolation import bwrap
 
 ROOT = Path(__file__).parent.parent
 
@@ -73,6 +74,14 @@ def test_every_error_code_is_documented():
         if isinstance(kind, type) and issubclass(kind, errors.DjsciError)
     }
     assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
+
+
+def test_c11_what_has_known_holes_is_not_installed():
+    """C11: below these versions djsci, or the wall it relies on, is not what is promised."""
+    text = (ROOT / "pyproject.toml").read_text()
+    floors = ("django>=5.2.14", "channels>=4.3", "daphne>=4.2.3", "jupyter-client>=8.9")
+    assert [floor for floor in (*floors, "ipykernel>=7.4") if f'"{floor}' not in text] == []
+    assert bwrap.LEAST_VERSION >= (0, 8)
 
 
 def test_h15_no_pickle_is_loaded_and_exec_stays_where_user_code_runs():

@@ -176,6 +176,50 @@ async def test_h7_h8_files_are_bounded_and_memory_too(engine: ForkEngine) -> Non
     assert (end.state, end.reason) == ("crashed", "memory limit (200 MiB) exceeded")
 
 
+GREEDY = """
+import os, resource, subprocess, sys
+def djsci_handler(request):
+    most = resource.getrlimit(resource.RLIMIT_CPU)
+    held = []
+    for work in (
+        lambda: resource.setrlimit(resource.RLIMIT_CPU, (most[1] + 60, most[1] + 60)),
+        lambda: resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY,) * 2),
+        lambda: os.nice(-5),
+        lambda: os.setpriority(os.PRIO_PROCESS, 0, -5),
+        lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)),
+    ):
+        try:
+            work()
+        except (OSError, ValueError):
+            held.append("refused")
+    child = "import resource; print(resource.getrlimit(resource.RLIMIT_CPU)[1])"
+    below = subprocess.run([sys.executable, "-I", "-c", child], capture_output=True, text=True)
+    return [*most, int(below.stdout), *held]
+"""
+
+
+async def test_h22_a_run_and_its_children_cannot_raise_their_processor_time(
+    engine: ForkEngine,
+) -> None:
+    _, found, end = await play(engine, GREEDY)
+    assert end.state == "succeeded", end
+    assert found == [found[0]] * 3 + ["refused"] * 5
+    whole = (LIMITS.timeout + LIMITS.grace + 5) * (os.cpu_count() or 1)  # on every processor
+    assert found[0] == int(whole) + 1
+
+
+async def test_h22_processor_time_is_at_an_end_without_the_deadline(engine: ForkEngine) -> None:
+    """A run may lower its limit: the kernel ends it as it would at the given one."""
+    body = (
+        "    import resource\n"
+        "    resource.setrlimit(resource.RLIMIT_CPU, (1, 1))\n"
+        "    while True: pass\n"
+    )
+    _, result, end = await play(engine, HANDLER + body)
+    assert (result, end.state) == (None, "crashed")
+    assert end.reason.startswith("signal "), end
+
+
 FINGERPRINT = """
 import builtins, json, locale, os, random, resource, signal, sys, tempfile, threading
 def djsci_handler(request):

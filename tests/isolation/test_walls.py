@@ -252,6 +252,17 @@ def test_an_endless_run_can_be_killed_at_its_time(inside: Inside) -> None:
     assert time.monotonic() - began < 5
 
 
+def test_c11_nothing_writable_outlives_a_run_but_the_folder_of_its_sockets() -> None:
+    """C11: a link planted in a writable folder of the host would wait there for the next run."""
+    given: dict[str, Any] = {"environment": {}, "limits": LIMITS, "sizes": SIZES, "uid": None}
+    for sockets in (None, "/run/s"):
+        command = bwrap.command(["true"], sockets=sockets, **given)
+        writable = {"--bind", "--bind-try", "--dev-bind", "--dev-bind-try", "--overlay"}
+        places = [command[at + 1] for at, word in enumerate(command) if word in writable]
+        assert places == ([sockets] if sockets else [])
+        assert "--new-session" in command
+
+
 def test_h8_folders_in_memory_are_bounded(bubblewrap: str) -> None:
     code = (
         "import errno\n"
