@@ -68,7 +68,9 @@ class Place:
         return int(self.site.execute(code))
 
 
-@pytest.fixture(scope="module", params=["daphne", "uvicorn"])
+@pytest.fixture(
+    scope="module", params=[pytest.param("daphne", marks=pytest.mark.faults), "uvicorn"]
+)
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A server that asks again and again whether its clients may still be there."""
     settings = {
@@ -283,6 +285,7 @@ async def until_no_stream_is_open(place: Place) -> None:
             await asyncio.sleep(0.05)
 
 
+@pytest.mark.faults
 async def test_b7_floods_of_frames_and_sockets_end_4429_and_leave_no_memory(calm: Place) -> None:
     people = [f"p{number}" for number in range(25)]
     made = await asyncio.to_thread(calm.site.seed, {"users": [{"name": each} for each in people]})

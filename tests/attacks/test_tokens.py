@@ -166,6 +166,7 @@ async def test_b9_t5_a_token_revoked_in_a_run_ends_its_socket_and_not_the_run(
     assert run.end["state"] == "succeeded"
 
 
+@pytest.mark.faults
 async def test_t4_guessing_at_two_processes_is_counted_once_and_leaves_no_row(
     tmp_path: Path,
 ) -> None:

@@ -613,7 +613,11 @@ async def admitted(file: PrivateFile, caller: Caller) -> runs.Started | None:
         return None
 
 
-@pytest.mark.parametrize("is_cached", [True, False], ids=["cached", "another process"])
+@pytest.mark.parametrize(
+    "is_cached",
+    [True, pytest.param(False, marks=pytest.mark.faults)],
+    ids=["cached", "another process"],
+)
 @pytest.mark.parametrize("what", ["entry", "companion", "data", "manifest", "gone", "link"])
 async def test_n9_what_was_pinned_runs_or_nothing(
     make_file: MakeFile,

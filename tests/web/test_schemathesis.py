@@ -163,6 +163,7 @@ def test_answers_are_those_of_the_document(site, tmp_path):
     check(site, tmp_path, "ada", *options, more=known(site))
 
 
+@pytest.mark.faults
 def test_one_who_may_do_little_is_told_so(site, tmp_path):
     check(site, tmp_path, "grace", "--phases=fuzzing", "--seed=1", "-n", "1")
 

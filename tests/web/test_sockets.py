@@ -391,7 +391,7 @@ async def until_printed(socket: Any) -> None:
         types = {event["type"] for event in (await until(socket, "events"))["events"]}
 
 
-@pytest.mark.parametrize("kind", ["daphne", "uvicorn"])
+@pytest.mark.parametrize("kind", [pytest.param("daphne", marks=pytest.mark.faults), "uvicorn"])
 async def test_a_server_that_drains_sends_its_clients_back(kind: Any) -> None:
     with live.server(kind, intervals=INTERVALS, settings={"DJSCI": {"DRAIN": 3}}) as site:
         here = Place(site, await asyncio.to_thread(seeded, site))
