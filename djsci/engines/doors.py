@@ -32,7 +32,7 @@ async def hand_over(worker: Worker, hosts: Sequence[Host], proxy: Proxy) -> list
                 return said
             body = frames.parse(data)[1]
             if doors:
-                proxy.open(worker.pid, hosts, json.loads(body)["of"], doors)
+                proxy.open(id(worker), hosts, json.loads(body)["of"], doors)
                 return said
             said.append(body)
         finally:

@@ -196,7 +196,7 @@ class ForkEngine(Engine):
         async def release() -> bool:
             await run.close()
             if run.proxy is not None:
-                run.proxy.forget(run.worker.pid)
+                run.proxy.forget(id(run.worker))  # its pid may be another's by now
             try:
                 return await self.supply.give_back(run.worker)
             finally:

@@ -177,3 +177,26 @@ def test_a_secret_is_masked_wherever_it_is_cut() -> None:
             shown = "".join(event.text for event in said if isinstance(event, events.Stream))
             assert shown == "a ••• b •••••• 0123 end 012", pieces
             assert said[-1] == events.Display(data={"text/plain": "short •••"})
+
+
+def test_of_two_secrets_the_longer_one_is_masked_whole() -> None:
+    for cut in range(15):
+        masker = Masker(["secret", "secret-long"])
+        text = "a secret-long b"
+        pieces = (text[:cut], text[cut:])
+        said = [
+            each
+            for piece in pieces
+            for each in masker.take(events.Stream(name="stdout", text=piece))
+        ]
+        said += masker.take(events.Status(state="running"))
+        assert "".join(each.text for each in said if isinstance(each, events.Stream)) == "a ••• b"
+
+
+def test_a_result_with_a_secret_in_it_stays_json() -> None:
+    masker = Masker(["123456", '"], "b": ["'])
+    text = '{"n": 1234567, "text": "123456", "a": ["x"], "b": ["y"]}'
+    [said] = masker.take(events.Result(value=events.Json(text=text)))
+    assert isinstance(said, events.Result)
+    assert said.value is not None
+    assert json.loads(said.value.text) == {"n": 1234567, "text": "•••", "a": ["x"], "b": ["y"]}
