@@ -146,7 +146,7 @@ class Executor:
                 claims.claim_one, self.id, run_id, slots=self.slots, queues=queues
             )
         except Exception as error:  # its bell is eaten; the sweep rings again
-            logger.warning("claiming %s failed: %s", run_id, type(error).__name__)
+            logger.warning("claiming %.40r failed: %s", run_id, type(error).__name__)
             return None
 
     async def _ring_held_back(self) -> None:
