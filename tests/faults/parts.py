@@ -208,6 +208,7 @@ def postgres() -> Iterator[Postgres]:
             yield server
         finally:
             server.resume()
+            live._templates.pop(server.url, None)
             servers._execute([*server.control, "-m", "immediate", "stop"], folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import random
+import re
 import secrets
+import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +29,7 @@ import djsci
 
 def djsci_handler(request, record: str, lines: int = 3, pause: float = 0.0, gate: str = ""):
     run, text = djsci.run["id"], os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    os.write(text, f"{run} start\\n".encode())
+    os.write(text, f"{run} start\\n{run} pid {os.getpid()}\\n".encode())
     number = 0
     while number < lines or (gate and not os.path.exists(gate)):
         print(run, number, flush=True)
@@ -47,17 +49,19 @@ DJSCI = {
     "QUEUE": 3000,
     "RUNNING": 8,
 }
+RETRIED = {"name": "again", "settings": {"retries": 1}}
 INTERVALS = {"ring_again": 2.0, "database_retry": 20.0}
 FINAL = {"succeeded", "failed", "timed_out", "cancelled", "crashed", "lost", "denied"}
 ROWS = """
 import json
 from djsci.models import LogRow, Run
+COLUMNS = ("pk", "state", "reason", "abandoned", "starts", "retries", "head", "result")
 logs = {}
 for run, data in LogRow.objects.order_by("run", "last").values_list("run", "data"):
     logs.setdefault(run, []).extend(json.loads(line) for line in data.split("\\n"))
 answer = [
     {**run, "events": logs.get(run["pk"], [])}
-    for run in Run.objects.values("pk", "state", "reason", "starts", "retries", "head", "result")
+    for run in Run.objects.values(*COLUMNS)
 ]
 """
 
@@ -94,8 +98,14 @@ class Stage:
         return httpx.post(path, headers=self.headers, json=said, timeout=30)
 
     def get(self, run_id: str, what: str = "", web: int = 0) -> Any:
+        """A run as the API shows it, or its `events/`; asked again while it says 503."""
         path = f"{self.webs[web].url}/djsci/api/v1/runs/{run_id}/{what}"
-        answer = httpx.get(path, headers=self.headers, timeout=30)
+
+        def asked() -> httpx.Response | None:
+            answer = httpx.get(path, headers=self.headers, timeout=30)
+            return answer if answer.status_code != 503 else None
+
+        answer: httpx.Response = until(asked)
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -115,6 +125,16 @@ class Stage:
     def began(self, run_id: str) -> None:
         """Wait until the handler of this run wrote its first line."""
         until(lambda: f"{run_id} 0\n" in self.recorded())
+
+    def child(self, run_id: str) -> psutil.Process:
+        """The process that executes this run's handler, as it wrote."""
+        [pid] = re.findall(rf"^{run_id} pid (\d+)$", self.recorded(), re.MULTILINE)
+        return psutil.Process(int(pid))
+
+    def owner(self, run_id: str) -> Part:
+        """The process that executes this run."""
+        pid = self.site.execute(OWNER.format(run=run_id))
+        return next(part for part in self.parts if part.pid == pid)
 
     def recorded(self) -> str:
         return self.record.read_text() if self.record.exists() else ""
@@ -154,6 +174,10 @@ class Stage:
         return self.rows()
 
 
+OWNER = """
+from djsci.models import Run
+answer = Run.objects.values_list("executor__pid", flat=True).get(pk="{run}")
+"""
 OPEN = """
 from djsci.core.events import LIVE
 from djsci.models import Run
@@ -188,7 +212,7 @@ def judge_lines(run_id: str, run: Mapping[str, Any], said: Sequence[str]) -> Non
         assert printed == whole, run_id
         assert run["result"] == str(len(numbers)), run_id
         assert said[-1] == "done", run_id
-    elif run["state"] == "lost":
+    elif run["state"] == "lost" or run["abandoned"]:
         assert (whole + f"{run_id} {len(numbers)}\n").startswith(printed), run_id
     else:  # a line may be printed, and its writer killed before it is in the record
         assert printed in (whole, whole + f"{run_id} {len(numbers)}\n"), run_id
@@ -269,12 +293,14 @@ def stage(
     `options` are those of `live.server`; with workers its `environment` names the broker.
     """
     with ExitStack() as stack:
+        # What a killed process leaves there, its next start removes; a test ends with a killed one.
+        temporary = stack.enter_context(tempfile.TemporaryDirectory(prefix="djsci-", dir="/tmp"))
         site = stack.enter_context(
             live.server(
                 "uvicorn" if kind == "uvicorn" else "daphne",
                 settings={"DJSCI": {**DJSCI, **(djsci or {})}},
                 intervals={**INTERVALS, **(intervals or {})},
-                environment=environment,
+                environment={"TMPDIR": temporary, **(environment or {})},
                 **options,
             )
         )
