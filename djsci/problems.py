@@ -11,7 +11,7 @@ from django.http import Http404, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 
 from .core import errors
-from .core.errors import BadRequest, DjsciError, Forbidden, NoCapacity, NotFound, TooLarge
+from .core.errors import BadRequest, DiskFull, DjsciError, Forbidden, NoCapacity, NotFound, TooLarge
 from .core.events import dumps
 
 logger = logging.getLogger("djsci.problems")
@@ -143,6 +143,9 @@ def translated(error: Exception) -> DjsciError:
         case OperationalError() | InterfaceError():
             logger.warning("the database is away: %s", type(error).__name__)
             return NoCapacity("The database cannot be reached; try again.", retry_after=5)
+        case OSError() if error.errno in DiskFull.errnos:
+            logger.error("the disk is full: %s", error.filename or "a temporary file")
+            return DiskFull()
         case Http404():
             return NotFound()
         case PermissionDenied():

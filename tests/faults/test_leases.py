@@ -47,7 +47,7 @@ def test_r3_a_stopped_executor_loses_its_run_and_writes_nothing_when_it_comes_ba
         owner.resume()
     until(lambda: not alive(child))
     until(lambda: f"run {run_id}: LeaseLost; its lease is given up" in owner.said())
-    judge({run_id: pair.rows()[run_id]}, only(pair, run_id))
+    judge({run_id: pair.rows()[run_id]}, pair.recorded_of(run_id))
 
 
 @pytest.mark.faults
@@ -71,10 +71,6 @@ def sleeping(web: Web, *, seconds: float) -> None:
             psutil.Process(web.pid).wait(seconds)
     finally:
         assert psutil.Process(web.pid).status() == psutil.STATUS_STOPPED
-
-
-def only(place: Stage, run_id: str) -> str:
-    return "".join(line for line in place.recorded().splitlines(True) if run_id in line)
 
 
 @pytest.mark.faults
@@ -119,4 +115,4 @@ def test_r3_a_retried_run_of_a_stopped_executor_starts_once_more(pair: Stage, ga
     gate.touch()
     run: Any = pair.ended(run_id)
     assert (run["state"], run["attempt"]) == ("succeeded", 2)
-    judge({run_id: pair.rows()[run_id]}, only(pair, run_id))
+    judge({run_id: pair.rows()[run_id]}, pair.recorded_of(run_id))
