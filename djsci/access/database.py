@@ -52,13 +52,15 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
 async def in_database_soon(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """The same for a caller who waits: a server that is stopped answers nothing, and no error.
 
+    SQLite needs no such limit: it has its own, `timeout`, and where many wait they have their turn.
     Raises `NoCapacity` after `database_answer` seconds. What the function then still does counts
     for nobody, so one that writes asks `require_asker` before its transaction ends.
     """
     has_left = threading.Event()
     token = _has_left.set(has_left)
     try:
-        async with asyncio.timeout(conf.intervals.database_answer) as patience:
+        most = None if connection.vendor == "sqlite" else conf.intervals.database_answer
+        async with asyncio.timeout(most) as patience:
             return await in_database(function, *args, **kwargs)
     except TimeoutError:
         if not patience.expired():

@@ -48,6 +48,7 @@ class Part:
         self.environment = environment
         self.log = log
         self.url = ""
+        self.folder = live.ROOT
         self.orphans: list[psutil.Process] = []
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -60,8 +61,12 @@ class Part:
         """Start it, without waiting until it is ready."""
         with self.log.open("ab") as said:
             self.process = subprocess.Popen(
-                self.command, cwd=live.ROOT, env=self.environment, stdout=said, stderr=said
+                self.command, cwd=self.folder, env=self.environment, stdout=said, stderr=said
             )
+
+    def wait_ready(self) -> None:
+        """Return once it answers."""
+        raise NotImplementedError
 
     def kill(self, number: int = signal.SIGKILL) -> int:
         """Send the signal and wait for its end; the exit status."""

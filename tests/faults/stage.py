@@ -305,7 +305,7 @@ def stage(
             live.server(
                 "uvicorn" if kind == "uvicorn" else "daphne",
                 settings={**(settings or {}), "DJSCI": {**DJSCI, **(djsci or {})}},
-                intervals={**INTERVALS, **(intervals or {})},
+                intervals=INTERVALS if intervals is None else intervals,
                 environment={"TMPDIR": temporary, **(environment or {})},
                 **options,
             )

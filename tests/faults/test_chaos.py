@@ -74,16 +74,19 @@ answer = Run.objects.filter(state="queued").count()
 async def test_r9_ten_viewers_see_each_of_100_000_lines_once_while_redis_dies_twice(
     tmp_path: Path,
 ):
-    with valkey() as redis, stage(
-        tmp_path / "record",
-        kind="uvicorn",
-        webs=2,
-        workers=1,
-        redis=redis.url,
-        database=servers.postgres_url(),
-        environment={"DJSCI_BROKER": redis.url},
-        files=[{"name": "long", "files": {"long.py": LONG}}],
-    ) as place:
+    with (
+        valkey() as redis,
+        stage(
+            tmp_path / "record",
+            kind="uvicorn",
+            webs=2,
+            workers=1,
+            redis=redis.url,
+            database=servers.postgres_url(),
+            environment={"DJSCI_BROKER": redis.url},
+            files=[{"name": "long", "files": {"long.py": LONG}}],
+        ) as place,
+    ):
         run_id = await asyncio.to_thread(place.start, "long", count=100_000)
         viewers = [
             Follower(url=place.webs[number % 2].url, headers=place.headers, timeout=400)

@@ -11,13 +11,13 @@ import httpx
 import pytest
 
 from .parts import Postgres, postgres, until
-from .stage import RETRIED, Stage, judge, stage
+from .stage import INTERVALS, RETRIED, Stage, judge, stage
 
 KILL_BACKENDS = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname LIKE 'djsci_live_%' AND pid <> pg_backend_pid()
 """
-SHORT = {"database_answer": 1.0, "unrenewed": 12.0}
+SHORT = {**INTERVALS, "database_answer": 1.0, "unrenewed": 12.0}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +127,7 @@ def test_r10_a_database_that_restarts_costs_no_run(place: Stage, server: Postgre
 def test_r10_a_locked_sqlite_makes_no_run_and_a_running_one_flushes_in_order(
     tmp_path: Path, gate: Path
 ):
-    with stage(tmp_path / "record", intervals={"database_answer": 2.0}) as made:
+    with stage(tmp_path / "record") as made:
         run_id = made.start(lines=1, pause=0.05, gate=str(gate))
         made.began(run_id)
         path = made.site.data / "db.sqlite3"

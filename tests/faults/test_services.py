@@ -15,7 +15,7 @@ from tests.client import Follower
 from tests.servers import absent
 
 from .parts import Valkey, until, valkey
-from .stage import Stage, judge, stage
+from .stage import INTERVALS, Stage, judge, stage
 
 pytestmark = pytest.mark.faults
 SIZE = 20 << 20
@@ -140,7 +140,7 @@ def test_r11_a_full_disk_is_said_and_got_over_without_a_restart(
             record,
             kind="uvicorn",
             files=[large],
-            intervals={"database_retry": 3.0},
+            intervals={**INTERVALS, "database_retry": 3.0},
             **place_of[what],
         ) as place:
             assert place.ended(place.start())["state"] == "succeeded"
