@@ -145,9 +145,11 @@ class Stage:
         """Every run with its events, straight from the database."""
         return {row["pk"]: row for row in self.site.execute(ROWS)}
 
-    async def submit(self, count: int, *, at_once: int = 8, **parameters: Any) -> list[str]:
+    async def submit(
+        self, count: int, *, name: str = "code", at_once: int = 8, first: int = 0, **parameters: Any
+    ) -> list[str]:
         """Queue so many runs, each asked for until a web process takes it; their ids."""
-        path = "/djsci/api/v1/files/code/runs/"
+        path = f"/djsci/api/v1/files/{name}/runs/"
         said = {"parameters": {"record": str(self.record), **parameters}}
         turns = asyncio.Semaphore(at_once)
 
@@ -168,7 +170,7 @@ class Stage:
             raise AssertionError("no web process took it")
 
         async with httpx.AsyncClient(headers=self.headers, timeout=30) as http:
-            return list(await asyncio.gather(*map(one, range(count))))
+            return list(await asyncio.gather(*map(one, range(first, first + count))))
 
     def all_ended(self, *, seconds: float) -> dict[str, dict[str, Any]]:
         """Every run, once none is open any more."""
