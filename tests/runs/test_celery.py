@@ -237,9 +237,13 @@ def test_x4_a_limit_holds_across_workers_and_who_was_held_back_starts_at_an_end(
     place: Place, tmp_path: Path
 ):
     with live.worker(place.site, queues=f"djsci.{place.queue}", name="second") as second:
-        runs = [place.start("two", folder=str(tmp_path), pause=0.1) for _ in range(8)]
+        runs = [place.start("two", folder=str(tmp_path), gate=True) for _ in range(8)]
+        until(lambda: (tmp_path / "starts").exists())
+        place.site.execute(RUNG)
         for run_id in runs:
-            place.bell(run_id)  # who is not startable is rung by others at most: it is refused
+            place.bell(run_id)
+        until(lambda: place.site.execute(REFUSED) == 6)
+        (tmp_path / "open").touch()
         assert {place.ended(run_id)["state"] for run_id in runs} == {"succeeded"}
         assert second.stop() == 0
     most = now = 0
@@ -247,6 +251,17 @@ def test_x4_a_limit_holds_across_workers_and_who_was_held_back_starts_at_an_end(
         now += -1 if line.startswith("-") else 1
         most = max(most, now)
     assert most == 2
+
+
+RUNG = """
+from django.db.models.functions import Now
+from djsci.models import Run
+Run.objects.filter(state="queued").update(rung_at=Now())
+"""
+REFUSED = """
+from djsci.models import Run
+answer = Run.objects.filter(state="queued", rung_at=None).count()
+"""
 
 
 def test_a_running_run_is_cancelled_by_its_row_and_a_queued_one_never_starts(
