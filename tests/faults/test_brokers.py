@@ -145,6 +145,6 @@ def listening_on(port: int) -> psutil.Process:
     [found] = [
         child
         for child in psutil.Process().children()
-        if "--port" in child.cmdline() and str(port) in child.cmdline()
+        if f"127.0.0.1:{port}" in " ".join(child.cmdline())  # Valkey names itself so
     ]
     return found
