@@ -63,4 +63,5 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml
 $(VENV)/.tested: $(VENV)/.installed
 	@echo "installing what the tests need"
 	@$(PY) -m pip install -qq --group dev
+	@$(PY) -m pip install -qq --upgrade --no-deps --target $(VENV)/beside --group beside
 	@touch $@
