@@ -29,6 +29,7 @@ from . import (
     printing,
     report,
     sites,
+    workers,
 )
 from .rounds import Found, Way, machine, measure, say, summary
 
@@ -83,6 +84,7 @@ async def _ways(stack: AsyncExitStack, found: Found, *, is_quick: bool) -> list[
     if not is_quick:
         made += await console.ways(stack, found)
         made += await fanout.ways(stack, found)
+        made += await workers.ways(stack, found)
     for server in ("uvicorn", "daphne"):
         of_site = await asyncio.to_thread(
             sites.ways, blocking, found, server, is_quick=is_quick, more=printing.files()
