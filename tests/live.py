@@ -270,7 +270,12 @@ class Worker:
 
 @contextmanager
 def worker(
-    site: Site, *, slots: int = 4, queues: str = "djsci.default", name: str = "one"
+    site: Site,
+    *,
+    slots: int = 4,
+    queues: str = "djsci.default",
+    name: str = "one",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Worker]:
     """A worker that has said that it is ready; killed by its pid unless it has ended."""
     log = site.log.with_name(f"worker-{name}")
@@ -279,7 +284,11 @@ def worker(
     quiet = ["--without-gossip", "--without-mingle"]
     with log.open("ab") as said:
         process = subprocess.Popen(
-            [*command, *more, *quiet], cwd=ROOT, env=site.environment, stdout=said, stderr=said
+            [*command, *more, *quiet],
+            cwd=ROOT,
+            env={**site.environment, **(environment or {})},
+            stdout=said,
+            stderr=said,
         )
     started = Worker(process, log)
     try:

@@ -32,8 +32,8 @@ class Dispatcher(ABC):
     def ring(self, bells: Sequence[Bell]) -> None:
         """Tell executors, from any thread; never waits, never raises. A lost bell costs time."""
 
-    def flush(self, seconds: float) -> None:  # noqa: B027 - most have nothing to wait for
-        """Wait until the bells are out, for a process that ends."""
+    def close(self, seconds: float) -> None:  # noqa: B027 - not all have something to end
+        """Send what waits, within so many seconds, and end; the next ring begins anew."""
 
 
 def path() -> str:
