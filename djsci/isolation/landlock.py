@@ -143,7 +143,7 @@ def enter(
     limits.apply()
     paths = (*interpreter_paths(), *readable, *(NETWORK if has_network else ()))
     restrict(Rules(paths, (folder,), is_only_wall=not has_network))
-    seccomp.install(seccomp.program(has_network=has_network))
+    seccomp.install(seccomp.program(has_network=has_network, shares_ipc=True))
     os.environ.update(TMPDIR=folder, MPLCONFIGDIR=f"{folder}/.matplotlib")
     return folder
 
