@@ -54,6 +54,13 @@ class Celery(Dispatcher):
                 threading.Thread(target=self._publish, name="djsci-bells", daemon=True).start()
             return self._waiting
 
+    def reach(self) -> None:
+        connection = _connection(celery.current_app)
+        try:
+            connection.connect()
+        finally:
+            connection.collect(conf.intervals.ring_budget)
+
     def flush(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while self._waiting.unfinished_tasks and time.monotonic() < until:
