@@ -15,6 +15,7 @@ from typing import Any
 from django.db import connections
 
 from djsci import conf
+from djsci.access import logs
 from djsci.access.database import close_connections, in_database
 from djsci.engines.base import Stock
 from djsci.engines.registry import Choice, Engines
@@ -52,6 +53,8 @@ class Executor:
         self.role = role
         self.pid = os.getpid()
         self.id = uuid.uuid4()
+        if role.executes:
+            logs.of_process(executor=str(self.id))
         self.is_draining = False
         self._running: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[Any]] = set()

@@ -1,5 +1,6 @@
 """The one recovery: runs whose executor vanished end as `lost`, or are queued again."""
 
+import logging
 import platform
 import time
 from dataclasses import dataclass, field
@@ -9,10 +10,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from djsci import conf
+from djsci.access import logs
 from djsci.core.events import LIVE, End, Event, Log, Status
 from djsci.models import Executor, Run
 
 from . import claims, dispatch, doorbell, log, retention, rings, tallies
+
+logger = logging.getLogger("djsci.sweep")
 
 _ROWS = 200
 
@@ -97,6 +101,8 @@ def _reap(pk: str, *, lease: int, **seen: Any) -> None:
         events, columns = [end], log.end_columns(end)
     if _take_over(pk, lease=lease, events=events, columns=columns, **seen):
         tallies.note_reaped()
+        with logs.about(run=pk, lease=lease):
+            logger.warning("run %s: its executor vanished; now %s", pk, columns["state"])
 
 
 def _end_overdue() -> None:
