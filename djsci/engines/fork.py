@@ -18,7 +18,7 @@ from djsci.isolation.limits import Limits as Bounds
 from djsci.isolation.python import Python
 
 from . import tree
-from .base import Engine, Limits, Stop
+from .base import Engine, Limits, Stock, Stop
 from .conversation import Conversation
 from .ground import Ground, Project
 from .proxy import Proxy
@@ -97,6 +97,14 @@ class ForkEngine(Engine):
             self._watch = None
         await self.supply.close()
         await asyncio.to_thread(self.proxy.close)
+
+    def stock(self) -> Stock:
+        return Stock(
+            ready=self.ready,
+            wanted=self.supply.size,
+            busy=len(self._running),
+            servers=self.supply.servers,
+        )
 
     async def check(self) -> str | None:
         try:

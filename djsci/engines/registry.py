@@ -19,7 +19,7 @@ from djsci.isolation import probe, python, users
 from djsci.isolation.python import Python
 from djsci.models import PrivateFile, Version
 
-from .base import Engine
+from .base import Engine, Stock
 from .fork import ForkEngine, SpawnEngine
 from .ground import Project
 from .kernel import KernelEngine
@@ -251,6 +251,10 @@ class Engines:
                 await engine.open()
                 self._open[choice] = engine
             return self._open[choice]
+
+    def stock(self) -> dict[Choice, Stock]:
+        """What each open engine has in its hands; from any thread."""
+        return {choice: engine.stock() for choice, engine in list(self._open.items())}
 
     async def warm(self) -> None:
         """Make the site's own engines ready before the first run asks for them."""
