@@ -251,6 +251,57 @@ def _running(kind: str, folder: Path, data: Path, variables: dict[str, str]) -> 
         _end(process)
 
 
+@dataclass
+class Worker:
+    """A Celery worker of a site's project."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def said(self) -> str:
+        """What the worker wrote so far, the end of it."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-6000:]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and wait for the end; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def worker(
+    site: Site, *, slots: int = 4, queues: str = "djsci.default", name: str = "one"
+) -> Iterator[Worker]:
+    """A worker that has said that it is ready; killed by its pid unless it has ended."""
+    log = site.log.with_name(f"worker-{name}")
+    command = [sys.executable, "-m", "celery", "-A", "asgi_project", "worker", "-P", "threads"]
+    more = ["-c", str(slots), "-Q", queues, "-n", f"{name}@%h", "-l", "INFO"]
+    quiet = ["--without-gossip", "--without-mingle"]
+    with log.open("ab") as said:
+        process = subprocess.Popen(
+            [*command, *more, *quiet], cwd=ROOT, env=site.environment, stdout=said, stderr=said
+        )
+    started = Worker(process, log)
+    try:
+        _ready(started)
+        yield started
+    except BaseException:
+        print(f"--- the worker {name} said:\n{started.said()}")
+        raise
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
+
+
+def _ready(started: Worker) -> None:
+    until = time.monotonic() + START_SECONDS
+    while " ready." not in started.log.read_text(encoding="utf-8", errors="replace"):
+        assert started.process.poll() is None, started.said()
+        assert time.monotonic() < until, started.said()
+        time.sleep(0.05)
+
+
 def _seeding(variables: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":
     """`tests/seed.py` in the server's project; what it complains of is in the server's log."""
     command = [sys.executable, "-m", "tests.seed"]

@@ -24,7 +24,7 @@ Listener = Callable[[Ring], None]
 _lock = threading.Lock()
 _listeners: dict[str, set[tuple[asyncio.AbstractEventLoop, Listener]]] = defaultdict(set)
 _broadcast: Callable[[Ring], None] | None = None
-local_executor: Any = None  # the id of this process's executor
+local_executor: Any = None  # the id of this process's executor, if it executes
 
 
 @contextmanager
@@ -55,6 +55,11 @@ def ring(run_id: str, *, head: int, is_final: bool) -> None:
     broadcast = _broadcast  # another thread may take it away
     if broadcast is not None:
         broadcast(signal)
+
+
+def is_elsewhere(executor: Any) -> bool:
+    """Whether a run of this executor (None: it waits for one) rings in another process."""
+    return local_executor is None or executor not in (None, local_executor)
 
 
 def set_broadcast(broadcast: Callable[[Ring], None] | None) -> None:

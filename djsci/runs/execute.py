@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from django.db.models.functions import Now
 
@@ -31,6 +32,9 @@ from .writer import DatabaseAway, Writer
 
 logger = logging.getLogger("djsci.runs")
 
+# What became of a run that this process was told to execute; `queued`: again, for another one.
+Outcome = Literal["ended", "queued", "refused", "lost"]
+
 
 @dataclass(slots=True, kw_only=True)
 class Execution:
@@ -50,7 +54,7 @@ class Execution:
         self.stop.force()
 
 
-async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> None:
+async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> Outcome:
     """Run it to its end. Never raises: what goes wrong is the run's state, or in the log file."""
     run_id = execution.claim.run_id
     recorder: Recorder | None = None
@@ -64,8 +68,9 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
             raise LeaseLost(run_id)
         if _may_start_again(run, execution, end):
             await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
-        else:
-            await recorder.end(end)
+            return "queued"
+        await recorder.end(end)
+        return "ended"
     except (LeaseLost, DatabaseAway) as error:
         logger.warning("run %s: %s; its lease is given up", run_id, type(error).__name__)
     except Exception:
@@ -73,6 +78,7 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
     finally:
         if recorder is not None:
             await recorder.abort()
+    return "lost"
 
 
 def _recorder(run: Run, execution: Execution, writer: Writer) -> Recorder:

@@ -18,6 +18,12 @@ from djsci.models import LogRow, Run
 
 ROW_EVENTS = 256
 ROW_BYTES = 256 << 10
+QUEUED_AGAIN: dict[str, Any] = {  # the columns of a run that waits for its next executor
+    "state": "queued",
+    "executor": None,
+    "lease_until": None,
+    "rung_at": None,
+}
 
 
 def numbered(event: str, *, seq: int, t: float) -> str:

@@ -12,7 +12,7 @@ from djsci import conf
 from djsci.core.events import LIVE, End, Event, Log, Status
 from djsci.models import Executor, Run
 
-from . import claims, doorbell, log, retention
+from . import claims, dispatch, doorbell, log, retention, rings
 
 _ROWS = 200
 
@@ -31,6 +31,7 @@ def sweep(looks: Looks) -> None:
     _reap_expired(looks)
     _end_overdue()
     _end_stale_queued()
+    dispatch.current().ring(rings.again())
     now = time.monotonic()
     if now >= looks.next_minute:
         looks.next_minute = now + 60
@@ -87,7 +88,7 @@ def _reap(pk: str, *, lease: int, **seen: Any) -> None:
     if run["starts"] <= run["retries"] and not run["cancel"]:
         message = f"{reason}; it is started again"
         events = [Log(level="warning", message=message), Status(state="queued", detail=message)]
-        columns: dict[str, Any] = {"state": "queued", "lease_until": None, "executor": None}
+        columns: dict[str, Any] = dict(log.QUEUED_AGAIN)
     else:
         if run["cancel"]:
             reason += "; a cancel had been asked for"
