@@ -61,8 +61,26 @@ def purge_blobs(*, older_than: float = blobs.KEPT_SECONDS, rehearses: bool = Fal
     that are younger than `older_than` seconds stay: their row may be about to be written.
     `rehearses`: nothing goes, and what only old logs and runs refer to is counted as gone.
     """
-    referenced = set(_referenced(without_old=rehearses))
-    return blobs.purge(referenced, older_than=older_than, rehearses=rehearses)
+    named = set(referenced(without_old=rehearses))
+    return blobs.purge(named, older_than=older_than, rehearses=rehearses)
+
+
+def referenced(*, without_old: bool = False) -> Iterator[str]:
+    """The SHA-256 of all that versions, runs and logs refer to, some more than once.
+
+    `without_old`: as if what is past its retention were gone.
+    """
+    runs, logs = Run.objects.all(), LogRow.objects.all()
+    if without_old:
+        runs = runs.exclude(pk__in=_old_runs().values("pk"))
+        logs = logs.exclude(run__in=_old_runs().values("pk"))
+        logs = logs.exclude(run__in=_old_logs().values("pk"))
+    for manifest in Version.objects.values_list("manifest", flat=True).iterator():
+        yield from manifest["files"].values()
+    yield from _paged(runs.exclude(result_ref=""), "result_ref")
+    for request in _paged(runs.filter(request__startswith="blob:"), "request"):
+        yield request.removeprefix("blob:")
+    yield from _logged(logs)
 
 
 def _old_logs() -> QuerySet[Run]:
@@ -113,20 +131,6 @@ def _purge_logs(keys: list[str]) -> int:
 def _purge_runs(keys: list[str]) -> int:
     Run.objects.filter(pk__in=keys).delete()
     return len(keys)
-
-
-def _referenced(*, without_old: bool) -> Iterator[str]:
-    runs, logs = Run.objects.all(), LogRow.objects.all()
-    if without_old:
-        runs = runs.exclude(pk__in=_old_runs().values("pk"))
-        logs = logs.exclude(run__in=_old_runs().values("pk"))
-        logs = logs.exclude(run__in=_old_logs().values("pk"))
-    for manifest in Version.objects.values_list("manifest", flat=True).iterator():
-        yield from manifest["files"].values()
-    yield from _paged(runs.exclude(result_ref=""), "result_ref")
-    for request in _paged(runs.filter(request__startswith="blob:"), "request"):
-        yield request.removeprefix("blob:")
-    yield from _logged(logs)
 
 
 def _paged(runs: QuerySet[Run], column: str) -> Iterator[str]:

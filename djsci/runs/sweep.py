@@ -79,6 +79,15 @@ def reap_dead_neighbours() -> None:
         executor.delete()
 
 
+def lose_open(reason: str) -> int:
+    """End every run that is open, queued or not, as `lost`; how many. For a restored database."""
+    count = 0
+    for pk, lease in Run.objects.filter(state__in=LIVE).values_list("pk", "lease"):
+        end = End(state="lost", reason=reason)
+        count += _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end))
+    return count
+
+
 def _reap(pk: str, *, lease: int, **seen: Any) -> None:
     run = Run.objects.filter(pk=pk).values("starts", "retries", "cancel").first()
     if run is None:
@@ -118,10 +127,12 @@ def _end_stale_queued() -> None:
 
 def _take_over(
     pk: str, *, lease: int, events: list[Event], columns: dict[str, Any], **seen: Any
-) -> None:
-    if log.take_over(pk, lease=lease, events=events, columns=columns, **seen):
-        head, state = Run.objects.values_list("head", "state").get(pk=pk)
-        doorbell.ring(pk, head=head, is_final=state not in LIVE)
+) -> bool:
+    if not log.take_over(pk, lease=lease, events=events, columns=columns, **seen):
+        return False
+    head, state = Run.objects.values_list("head", "state").get(pk=pk)
+    doorbell.ring(pk, head=head, is_final=state not in LIVE)
+    return True
 
 
 def _forget_silent_executors() -> None:

@@ -116,3 +116,29 @@ def test_a_batch_of_large_logs_is_a_small_one(make_file: MakeFile):
     for _ in range(3):
         old_run(file, 40, bytes=40 << 20)
     assert [retention.purge_some().logs for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_restored_database_runs_nothing_again_and_says_what_storage_lacks(
+    make_file: MakeFile, capsys: pytest.CaptureFixture[str]
+):
+    file = make_file("def djsci_handler(request): return 1")
+    stored = [blobs.put(content) for content in (b"whole", b"changed", b"missing")]
+    for sha256 in stored:
+        old_run(file, 1, result_ref=sha256)
+    queued = old_run(file, 0, state="queued", ended=None, queue="elsewhere")
+    call_command("djsci_restored", stdout=(said := StringIO()))
+    assert said.getvalue() == (
+        "1 open runs are lost; 4 stored contents are named, 0 of them missing or changed\n"
+    )
+    queued.refresh_from_db()
+    assert (queued.state, queued.reason) == (
+        "lost",
+        "it was open in the backup that was restored",
+    )
+    Path(blobs.storage().path(blobs.path(stored[1]))).write_bytes(b"otherwise")
+    blobs.storage().delete(blobs.path(stored[2]))
+    with pytest.raises(SystemExit, match="1"):
+        call_command("djsci_restored")
+    out, errors = capsys.readouterr()
+    assert out.endswith("4 stored contents are named, 2 of them missing or changed\n")
+    assert [line.partition(":")[0] for line in errors.splitlines()] == sorted(stored[1:])
