@@ -1,4 +1,4 @@
-"""docs/deploy.md and deploy/: manifests parse and keep what is promised, systemd reads the units."""
+"""docs/deploy.md and deploy/: manifests keep what is promised, systemd reads the units."""
 
 import configparser
 import json
