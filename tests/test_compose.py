@@ -179,6 +179,5 @@ def test_caddy_reads_its_configuration(site: str):
     site_server = next(one for one in servers.values() if ":8081" not in one["listen"])
     text = json.dumps(site_server)
     assert f'"max_size": {21 << 20}' in text
-    assert '"flush_interval": -1' in text
     assert all(f'"dial": "web{number}:8000"' in text for number in (1, 2))
     assert site_server["listen"] == ([":8080"] if site.startswith(":") else [":8443"])
