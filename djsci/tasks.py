@@ -3,6 +3,7 @@
 celery -A asgi_project worker -P threads -c 4 -Q djsci.default --without-gossip --without-mingle
 """
 
+import signal
 import sys
 from typing import Any
 
@@ -47,9 +48,12 @@ def start_executor(sender: Any, **kwargs: Any) -> None:
 
 
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
-def drain(**kwargs: Any) -> None:
+def drain(sig: str, **kwargs: Any) -> None:
     """Celery waits for its tasks without a limit; the executor ends them after `DRAIN`."""
     executor.drain_soon()
+    if sig == "SIGINT" and executor.current():
+        # Celery's own second Ctrl-C first waits, then drops the bells of what still runs.
+        signal.signal(signal.SIGINT, lambda *_: executor.drain_soon())
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]

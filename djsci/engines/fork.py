@@ -222,10 +222,17 @@ class ForkEngine(Engine):
             self._watch = asyncio.create_task(self._watch_memory())
 
     async def _watch_memory(self) -> None:
-        """Of workers that no control group bounds as a whole."""
-        while loose := self._unbounded():
+        """Of workers that no control group bounds as a whole; of the rest what the kernel did.
+
+        It may end a child of the run for its memory: that is the run's end.
+        """
+        while self._running:
             await asyncio.sleep(WATCH)
-            processes = await self.supply.aside(tree.snapshot)
+            loose = self._unbounded()
+            for worker in [run.worker for run in self._running]:
+                if worker.is_alive and await self.supply.aside(worker.is_over_memory):
+                    worker.kill()
+            processes = await self.supply.aside(tree.snapshot) if loose else {}
             for worker, most in loose:
                 if await self.supply.aside(partial(tree.is_over, worker.pid, processes, most)):
                     worker.is_over = True

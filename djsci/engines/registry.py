@@ -154,8 +154,17 @@ def level(wanted: str = "auto") -> str:
             site = "process"
     names = [name for name in probe.LEVELS if name in (site, wanted)]
     if site not in probe.LEVELS or wanted not in (*probe.LEVELS, "auto") or probe.probe(names[-1]):
+        _log_refusal(site, wanted)
         raise IsolationUnavailable
     return names[-1]
+
+
+def _log_refusal(site: str, wanted: str) -> None:
+    """The reason is for the log and the doctor: who calls learns only that there is no wall."""
+    levels = [name for name in (site, wanted) if name in probe.LEVELS] or ["bwrap", "landlock"]
+    reasons = [reason for name in levels if (reason := probe.probe(name))]
+    asked = f"{conf.get('ISOLATION')!r}, {wanted!r}"
+    logger.error("No run starts at %s: %s", asked, " ".join(reasons) or "there is no such level")
 
 
 def _configured(kind: str) -> str:

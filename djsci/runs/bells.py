@@ -4,11 +4,11 @@ import logging
 import os
 import queue
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import celery
+from django.db import connections
 
 from djsci import conf
 from djsci.access.connections import borrowed
@@ -21,6 +21,7 @@ logger = logging.getLogger("djsci.dispatch")
 TASK = "djsci.run"
 PREFIX = "djsci."  # of the queues: `default` is `djsci.default` at the broker
 _MOST_WAITING = 1000
+Waiting = queue.Queue[Bell | None]  # None: nothing comes any more
 
 
 class Celery(Dispatcher):
@@ -31,8 +32,8 @@ class Celery(Dispatcher):
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._pid = 0
-        self._waiting: queue.Queue[Bell] = queue.Queue()
-        self._publisher = Publisher()
+        self._thread: threading.Thread | None = None
+        self._waiting: Waiting = queue.Queue()
 
     def ring(self, bells: Sequence[Bell]) -> None:
         if not bells:
@@ -44,14 +45,24 @@ class Celery(Dispatcher):
             except queue.Full:  # the sweep rings it again
                 self.failures += 1
 
-    def _started(self) -> "queue.Queue[Bell]":
+    def close(self, seconds: float) -> None:
+        with self._lock:
+            thread, self._thread = self._thread, None
+        if thread is not None and self._pid == os.getpid():
+            self._waiting.put(None)
+            thread.join(seconds)
+
+    def _started(self) -> "Waiting":
         """What the thread reads; both are made at first use, and anew after a fork."""
         with self._lock:
-            if self._pid != os.getpid():
+            if self._thread is None or self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._waiting = queue.Queue(_MOST_WAITING)
-                self._publisher = Publisher()
-                threading.Thread(target=self._publish, name="djsci-bells", daemon=True).start()
+                work = (self._waiting, Publisher())
+                self._thread = threading.Thread(
+                    target=self._publish, args=work, name="djsci-bells", daemon=True
+                )
+                self._thread.start()
             return self._waiting
 
     def reach(self) -> None:
@@ -61,24 +72,14 @@ class Celery(Dispatcher):
         finally:
             connection.collect(conf.intervals.ring_budget)
 
-    def flush(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while self._waiting.unfinished_tasks and time.monotonic() < until:
-            time.sleep(0.01)
-
-    def _publish(self) -> None:
-        waiting, publisher = self._waiting, self._publisher
-        while True:
-            bells = [waiting.get()]
+    def _publish(self, waiting: "Waiting", publisher: "Publisher") -> None:
+        while (bell := waiting.get()) is not None:
             try:
-                publisher.publish(bells[0])
+                publisher.publish(bell)
             except Exception as error:
                 # Those behind it would fail too, each after its budget.
-                while not waiting.empty():
-                    bells.append(waiting.get_nowait())
-                self._fail(bells, error)
-            for _ in bells:
-                waiting.task_done()
+                self._fail([bell, *_taken(waiting)], error)
+        publisher.close()
 
     def _fail(self, bells: list[Bell], error: Exception) -> None:
         self.failures += len(bells)
@@ -88,6 +89,18 @@ class Celery(Dispatcher):
                 rings.unring([bell.run_id for bell in bells])
         except Exception as failure:  # they are rung again all the same, only later
             logger.warning("lost bells were not noted: %s", type(failure).__name__)
+        finally:
+            connections.close_all()
+
+
+def _taken(waiting: "Waiting") -> Iterator[Bell]:
+    """What waits now, but for the order to stop."""
+    for _ in range(waiting.qsize()):
+        bell = waiting.get()
+        if bell is None:
+            waiting.put(None)
+            return
+        yield bell
 
 
 class Publisher:
@@ -103,7 +116,7 @@ class Publisher:
         try:
             self._send(bell)
         except Exception:
-            self._drop()
+            self.close()
             if not is_kept:
                 raise
             self._send_anew(bell)
@@ -112,7 +125,7 @@ class Publisher:
         try:
             self._send(bell)
         except Exception:
-            self._drop()
+            self.close()
             raise
 
     def _send(self, bell: Bell) -> None:
@@ -131,7 +144,8 @@ class Publisher:
             confirm_timeout=conf.intervals.ring_budget,
         )
 
-    def _drop(self) -> None:
+    def close(self) -> None:
+        """Leave the broker, which may not answer."""
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
             try:

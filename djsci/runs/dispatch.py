@@ -35,8 +35,8 @@ class Dispatcher(ABC):
     def reach(self) -> None:  # noqa: B027 - most need nobody
         """Try what bells go through; in seconds, by a thread that may wait. Raises its errors."""
 
-    def flush(self, seconds: float) -> None:  # noqa: B027 - most have nothing to wait for
-        """Wait until the bells are out, for a process that ends."""
+    def close(self, seconds: float) -> None:  # noqa: B027 - not all have something to end
+        """Send what waits, within so many seconds, and end; the next ring begins anew."""
 
 
 def path() -> str:

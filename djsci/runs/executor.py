@@ -135,11 +135,15 @@ class Executor:
         self._idle.clear()  # before the look at `is_draining`, as in `_claim_once`
         try:
             claim = await self._claim_told(run_id)
-            return "refused" if claim is None else await self._begin(Execution(claim=claim))
+            if claim is None:
+                return "refused"
+            try:
+                return await self._begin(Execution(claim=claim))
+            finally:
+                self.soon(self._ring_held_back())
         finally:
             self._told -= 1
             self._rest()
-            self.soon(self._ring_held_back())
 
     async def _claim_told(self, run_id: str) -> claims.Claim | None:
         try:
@@ -150,7 +154,7 @@ class Executor:
                 claims.claim_one, self.id, run_id, slots=self.slots, queues=queues
             )
         except Exception as error:  # its bell is eaten; the sweep rings again
-            logger.warning("claiming %s failed: %s", run_id, type(error).__name__)
+            logger.warning("claiming %.40r failed: %s", run_id, type(error).__name__)
             return None
 
     async def _ring_held_back(self) -> None:
@@ -380,6 +384,7 @@ def stop() -> None:
     if executor is not None:
         executor.stop()
         _current = None
+    dispatch.current().close(conf.intervals.ring_budget)
     close_connections()
 
 

@@ -84,6 +84,15 @@ def reap_dead_neighbours() -> None:
         executor.delete()
 
 
+def lose_open(reason: str) -> int:
+    """End every run that is open, queued or not, as `lost`; how many. For a restored database."""
+    count = 0
+    for pk, lease in Run.objects.filter(state__in=LIVE).values_list("pk", "lease"):
+        end = End(state="lost", reason=reason)
+        count += _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end))
+    return count
+
+
 def _reap(pk: str, *, lease: int, **seen: Any) -> None:
     run = Run.objects.filter(pk=pk).values("starts", "retries", "cancel").first()
     if run is None:

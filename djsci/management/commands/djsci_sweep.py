@@ -22,5 +22,5 @@ class Command(BaseCommand):
             time.sleep(2 * conf.get("HEARTBEAT"))
             sweep.sweep(looks)
             if options["once"]:
-                dispatch.current().flush(10)
+                dispatch.current().close(10)
                 return
