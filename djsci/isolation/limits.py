@@ -4,9 +4,12 @@ import contextlib
 import os
 import resource
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
+
+from . import delegation
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMORY = ("memory.max", "memory.limit_in_bytes")
@@ -128,6 +131,16 @@ def make_group(name: str, limits: Limits) -> Group | None:
     return group
 
 
+def version() -> int | None:
+    """Of the control groups that runs get here, tried by making one; None where none can be had."""
+    group = make_group(f"djsci-try-{os.getpid()}-{threading.get_native_id()}", Limits())
+    if group is None:
+        return None
+    found = len(group.folders)
+    group.close()
+    return 2 if found == 1 else 1  # the first has a folder for each of memory and processes
+
+
 def _own() -> dict[str, str]:
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     return {names: path for _, names, path in (line.split(":", 2) for line in lines)}
@@ -143,7 +156,7 @@ def _make(group: Group, folder: Path, values: dict[str, int]) -> Path:
 
 def _unified(group: Group, name: str, limits: Limits) -> None:
     values = {"memory.max": limits.memory, "pids.max": limits.pids}
-    folder = _make(group, CGROUPS / _own()[""].lstrip("/") / name, values)
+    folder = _make(group, delegation.parent(CGROUPS / _own()[""].lstrip("/")) / name, values)
     for option, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
         with contextlib.suppress(OSError):
             (folder / option).write_text(value)

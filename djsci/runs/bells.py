@@ -65,6 +65,13 @@ class Celery(Dispatcher):
                 self._thread.start()
             return self._waiting
 
+    def reach(self) -> None:
+        connection = _connection(celery.current_app)
+        try:
+            connection.connect()
+        finally:
+            connection.collect(conf.intervals.ring_budget)
+
     def _publish(self, waiting: "Waiting", publisher: "Publisher") -> None:
         while (bell := waiting.get()) is not None:
             try:

@@ -2,14 +2,10 @@
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,157 +14,24 @@ import httpx
 import pytest
 
 from tests import live, servers
-
-# Handlers may write to the test's folder: they say that they ran, and wait to be let go.
-CODE = """
-import os, time
-from pathlib import Path
-import djsci
-
-def djsci_handler(request, folder: str, gate: bool = False, pause: float = 0):
-    run, here = djsci.run["id"], Path(folder)
-    with open(here / "starts", "a") as starts:
-        starts.write(run + "\\n")
-    print("began", flush=True)
-    while gate and not (here / "open").exists():
-        time.sleep(0.01)
-    time.sleep(pause)
-    with open(here / "starts", "a") as starts:
-        starts.write("-" + run + "\\n")
-    return [run, dict(os.environ)]
-"""
-FINAL = ("succeeded", "failed", "timed_out", "cancelled", "crashed", "lost", "denied")
-DJSCI = {"ISOLATION": "process", "LEASE": 1.5, "HEARTBEAT": 0.5, "GRACE": 0.5}
-INTERVALS = {"ring_again": 2.0}
-
-
-@dataclass
-class Place:
-    """A site, its broker, and a queue of its own there, which one worker serves."""
-
-    site: live.Site
-    broker: str
-    queue: str
-    headers: dict[str, str]
-    worker: live.Worker
-
-    def start(self, name: str = "code", **parameters: Any) -> str:
-        """Queue a run; its id. The 202 comes whatever the broker does."""
-        answer = httpx.post(
-            f"{self.site.url}/djsci/api/v1/files/{name}/runs/",
-            headers=self.headers,
-            json={"parameters": parameters},
-            timeout=20,
-        )
-        assert answer.status_code == 202, answer.text
-        return str(answer.json()["id"])
-
-    def get(self, run_id: str, what: str = "", **query: Any) -> Any:
-        """A run as the API shows it, or its `events/`."""
-        path = f"{self.site.url}/djsci/api/v1/runs/{run_id}/{what}"
-        answer = httpx.get(path, headers=self.headers, params=query, timeout=40)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
-
-    def ended(self, run_id: str) -> dict[str, Any]:
-        """The run once it has ended, with all its events, of which `end` is the last and only."""
-        run = until(lambda: (run := self.get(run_id))["state"] in FINAL and run)
-        run["events"] = self.get(run_id, "events/")["events"]
-        ends = [event["seq"] for event in run["events"] if event["type"] == "end"]
-        assert ends == [len(run["events"])]
-        return dict(run)
-
-    def cancel(self, run_id: str) -> None:
-        path = f"{self.site.url}/djsci/api/v1/runs/{run_id}/cancel/"
-        assert httpx.post(path, headers=self.headers, timeout=20).status_code in (200, 202)
-
-    def bell(self, run_id: str) -> None:
-        """A bell that this test sends; who can reach the broker can."""
-        with celery.Celery(broker=self.broker, set_as_current=False, fixups=[]) as app:
-            app.send_task("djsci.run", args=[run_id], queue=f"djsci.{self.queue}")
-
-    def orphan(self, run_id: str, *, seconds: float) -> None:
-        """Have a queued run claimed by an executor on another host that is dead from now on."""
-        self.site.execute(ORPHAN.format(run=run_id, seconds=seconds))
-
-
-ORPHAN = """
-import uuid
-from django.db.models import F
-from django.db.models.functions import Now
-from djsci.models import Executor, Run
-from djsci.runs import log
-dead = Executor.objects.create(
-    id=uuid.uuid4(), host="elsewhere", pid=1, process_started=1, slots=1, seen=log.from_now(-60)
+from tests.workers import (
+    DJSCI,
+    FILE,
+    INTERVALS,
+    MOVE,
+    Place,
+    lines,
+    most_at_once,
+    place_of,
+    starts,
+    until,
 )
-answer = Run.objects.filter(pk="{run}", state="queued").update(
-    state="running", lease=F("lease") + 1, starts=F("starts") + 1, executor=dead,
-    lease_until=log.from_now({seconds}), deadline=log.from_now(60),
-)
-assert answer == 1
-"""
-
-
-def until(is_true: Callable[[], Any], *, seconds: float = 40) -> Any:
-    """What `is_true` gives once it is true; an error after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := is_true():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not so within {seconds} s")
-
-
-def files_of(queue: str) -> list[dict[str, Any]]:
-    """The same code, as files of different settings."""
-    made = {
-        "code": {"queue": queue},
-        "two": {"queue": queue, "concurrency": 2},
-        "again": {"queue": queue, "retries": 1},
-        "held": {"queue": "nobodys"},
-        "held_again": {"queue": "nobodys", "retries": 1},
-    }
-    return [
-        {"name": name, "owner": "ada", "files": {"h.py": CODE}, "settings": settings}
-        for name, settings in made.items()
-    ]
 
 
 @pytest.fixture(scope="module", params=["valkey", "rabbitmq"])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """uvicorn, PostgreSQL and pub/sub beside Valkey; Daphne and SQLite alone beside RabbitMQ."""
-    queue = f"test-{secrets.token_hex(4)}"
-    with ExitStack() as stack:
-        options: dict[str, Any] = {
-            "settings": {"DJSCI": {**DJSCI, "QUEUES": [queue, "nobodys"]}},
-            "intervals": INTERVALS,
-        }
-        if request.param == "valkey":
-            broker = stack.enter_context(servers.valkey_url())
-            options |= {"kind": "uvicorn", "database": servers.postgres_url(), "redis": broker}
-            options["intervals"] = {**INTERVALS, "poll": 100, "poll_remote": 100}  # bells alone
-        else:
-            broker = servers.rabbitmq_url()
-            options |= {"kind": "daphne"}
-            stack.callback(forget, broker, f"djsci.{queue}")
-        site = stack.enter_context(live.server(environment={"DJSCI_BROKER": broker}, **options))
-        made = site.seed({"users": [{"name": "ada"}], "files": files_of(queue)})
-        worker = stack.enter_context(live.worker(site, queues=f"djsci.{queue}", name=queue))
-        yield Place(site, broker, queue, made.bearer("ada"), worker)
-
-
-def forget(broker: str, queue: str) -> None:
-    """Take the queue from a broker that lives on."""
-    with (
-        celery.Celery(broker=broker, set_as_current=False, fixups=[]) as app,
-        app.connection_for_write() as connection,
-    ):
-        app.amqp.queues[queue].bind(connection).delete()
-
-
-def starts(folder: Path, run_id: str) -> int:
-    """How often the run's code began, by what the code itself wrote."""
-    return (folder / "starts").read_text().split().count(run_id)
+    with place_of(request.param) as made:
+        yield made
 
 
 def test_output_of_a_worker_reaches_a_follower_of_a_web_process_as_it_is_printed(
@@ -213,13 +76,7 @@ def test_x1_bells_that_come_while_a_dead_owner_holds_the_lease_are_not_the_only_
     assert (run["state"], run["attempt"]) == ("lost", 1)
     run = place.ended(again)
     assert (run["state"], run["attempt"]) == ("succeeded", 2)
-    assert (tmp_path / "starts").read_text().split() == [again, f"-{again}"]
-
-
-MOVE = """
-from djsci.models import Run
-answer = Run.objects.filter(pk="{run}").update(queue="{queue}")
-"""
+    assert lines(tmp_path) == [again, f"-{again}"]
 
 
 def test_r16_runs_whose_bells_are_doubled_start_once(place: Place, tmp_path: Path):
@@ -237,16 +94,27 @@ def test_x4_a_limit_holds_across_workers_and_who_was_held_back_starts_at_an_end(
     place: Place, tmp_path: Path
 ):
     with live.worker(place.site, queues=f"djsci.{place.queue}", name="second") as second:
-        runs = [place.start("two", folder=str(tmp_path), pause=0.1) for _ in range(8)]
+        runs = [place.start("two", folder=str(tmp_path), gate=True) for _ in range(8)]
+        until(lambda: len(lines(tmp_path)) == 2)
+        place.site.execute(RUNG)
         for run_id in runs:
-            place.bell(run_id)  # who is not startable is rung by others at most: it is refused
+            place.bell(run_id)
+        until(lambda: place.site.execute(REFUSED) == 6)
+        (tmp_path / "open").touch()
         assert {place.ended(run_id)["state"] for run_id in runs} == {"succeeded"}
         assert second.stop() == 0
-    most = now = 0
-    for line in (tmp_path / "starts").read_text().split():
-        now += -1 if line.startswith("-") else 1
-        most = max(most, now)
-    assert most == 2
+    assert most_at_once(tmp_path) == 2
+
+
+RUNG = """
+from django.db.models.functions import Now
+from djsci.models import Run
+Run.objects.filter(state="queued", file__name="two").update(rung_at=Now())
+"""
+REFUSED = """
+from djsci.models import Run
+answer = Run.objects.filter(state="queued", file__name="two", rung_at=None).count()
+"""
 
 
 def test_a_running_run_is_cancelled_by_its_row_and_a_queued_one_never_starts(
@@ -258,11 +126,11 @@ def test_a_running_run_is_cancelled_by_its_row_and_a_queued_one_never_starts(
     place.bell(queued)
     assert place.ended(queued)["state"] == "cancelled"
     running = place.start(folder=str(tmp_path), gate=True)
-    until(lambda: (tmp_path / "starts").exists())
+    until(lambda: lines(tmp_path))
     place.cancel(running)
     run = place.ended(running)
     assert (run["state"], run["attempt"]) == ("cancelled", 1)
-    assert (tmp_path / "starts").read_text().split() == [running]
+    assert lines(tmp_path) == [running]
 
 
 @pytest.fixture
@@ -276,7 +144,7 @@ def alone(place: Place) -> Place:
 def held(place: Place, folder: Path, name: str = "held") -> str:
     """A gated run that a second worker, of the queue `nobodys`, has begun."""
     run_id = place.start(name, folder=str(folder), gate=True)
-    until(lambda: (folder / "starts").exists() and starts(folder, run_id))
+    until(lambda: starts(folder, run_id))
     return run_id
 
 
@@ -346,12 +214,12 @@ def test_djsci_run_says_by_its_exit_status_what_became_of_the_run(alone: Place, 
     lost = alone.start("held", folder=str(tmp_path), gate=True)
     stopped = alone.start("held_again", folder=str(tmp_path), gate=True)
     runs = {name: djsci_run(alone, name) for name in (failing, ended, lost, stopped)}
-    until(lambda: (tmp_path / "starts").exists() and starts(tmp_path, lost))
+    until(lambda: starts(tmp_path, lost))
     alone.site.execute(TAKEN_OVER.format(run=lost))
     until(lambda: starts(tmp_path, stopped))
     for _ in range(2):  # the second one skips the waiting
         runs[stopped].send_signal(signal.SIGTERM)
-        until(lambda: alone.site.execute(DRAINING))
+        until(lambda: alone.site.execute(DRAINING.format(run=stopped)))
     exits = {name: process.wait(40) for name, process in runs.items()}
     assert exits == {failing: 0, ended: 75, lost: 70, stopped: 75}
     assert alone.ended(failing)["state"] == "failed"
@@ -366,8 +234,9 @@ end = End(state="lost", reason="a test took it")
 assert log.take_over("{run}", lease=1, events=[end], columns=log.end_columns(end))
 """
 DRAINING = """
-from djsci.models import Executor
-answer = not Executor.objects.filter(queues=[], is_draining=False).exists()
+from djsci.models import Run
+mine = Run.objects.get(pk="{run}").executor
+answer = mine is None or mine.is_draining
 """
 
 
@@ -394,12 +263,9 @@ def test_x3_calls_are_taken_while_the_broker_is_away_and_start_when_it_is_back(t
         environment={"DJSCI_BROKER": f"redis://127.0.0.1:{port}/0"},
     ) as site:
         made = site.seed({"users": [{"name": "ada"}], "files": [FILE]})
-        place = Place(site, "", "default", made.bearer("ada"), None)  # type: ignore[arg-type]
+        place = Place(site, "", "default", made.bearer("ada"), None, {})  # type: ignore[arg-type]
         run_id = place.start(folder=str(tmp_path))
         until(lambda: "bells were lost" in site.said())
         with servers.valkey_url(port), live.worker(site) as worker:
             assert place.ended(run_id)["state"] == "succeeded"
             assert worker.stop() == 0
-
-
-FILE = {"name": "code", "owner": "ada", "files": {"h.py": CODE}}
