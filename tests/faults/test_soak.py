@@ -89,6 +89,7 @@ async def test_load_on_postgresql_gives_everything_back(tmp_path: Path):
             count += 50
         rows = await asyncio.to_thread(place.all_ended, seconds=120)
         after = await asyncio.to_thread(settled, look)
+        assert "deadlock" not in place.webs[0].said()
     print(f"{len(rows)} runs in {seconds:.0f} s")
     gave_back(before, after)
     assert {row["state"] for row in rows.values()} == {"succeeded"}
