@@ -34,6 +34,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     record = tmp_path_factory.mktemp("clients") / "record"
     with stage(record, files=[{"name": "deaf", "files": {"deaf.py": DEAF}}]) as made:
         yield made
+        made.webs[0].close()
+        assert "Traceback" not in made.webs[0].said()
 
 
 @pytest.mark.faults
