@@ -51,7 +51,7 @@ class ForkServer(Forker):
                 "forkserver",
                 folder=self.folder,
                 kept=far.fileno(),
-                options={"preload": list(preload)},
+                options={"preload": [] if self.ground.is_guarded else list(preload)},
                 mark=self.mark,
                 uid=self.uid,
             )
@@ -84,7 +84,7 @@ class ForkServer(Forker):
             "uid": uid,
             "rehearses": waits,
             "limits": self.ground.limits()._asdict(),
-            "readable": [str(self.folder / "guest.zip")],
+            "readable": [str(self.folder / "guest.zip"), *self.ground.own_paths()],
         }
         return await self.ask(worker, request)
 

@@ -9,6 +9,7 @@ import os
 import selectors
 import shutil
 import signal
+import site
 import socket
 import struct
 import sys
@@ -178,6 +179,10 @@ class Server:
         kept = worker.become(*descriptors, *([report] if report >= 0 else []))
         folder = self.level(request, report=kept)
         processes.die_with(1 if self.level.has_init else parent)
+        if sys.flags.no_site:  # the libraries are the user's: here, in the wall, they may be met
+            worker.settle(folder)
+            site.main()
+            self.shell = prepare([], may_have_threads=True)
         worker.serve(self.shell, folder, self.level, rehearses=request["rehearses"])
 
     def on_begin(self, number: int) -> None:

@@ -8,6 +8,7 @@ from django.db.models import Q
 
 from djsci import blobs, conf
 from djsci.core.events import FINAL
+from djsci.engines import environments, registry
 from djsci.models import LogRow, Run, Version
 
 from .log import from_now
@@ -34,6 +35,14 @@ def purge_some(*, most: int = _BATCH) -> tuple[int, int]:
     logs = _purge_logs(kept["logs"], most) if kept.get("logs") is not None else 0
     runs = _purge_runs(kept["runs"], most) if kept.get("runs") is not None else 0
     return logs, runs
+
+
+def purge_environments(*, most: int = _BATCH) -> int:
+    """Remove at most `most` environments of headers that no run has used for long; how many."""
+    days, site = conf.get("RETENTION").get("environments"), registry.site()
+    if days is None or site is None:
+        return 0
+    return environments.purge(site.folder, days=days, most=most)
 
 
 def purge_blobs(*, older_than: float = blobs.KEPT_SECONDS) -> int:
