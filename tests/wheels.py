@@ -1,5 +1,8 @@
 """Wheels made by hand: what an index would have, in a folder."""
 
+import os
+import queue
+import select
 import site
 import zipfile
 from collections.abc import Mapping
@@ -33,3 +36,31 @@ def folder(path: Path) -> Path:
     about = "matplotlib_inline-99.0.dist-info/entry_points.txt"
     write(path, "matplotlib_inline", "99.0", files={about: backends})
     return path
+
+
+class Standstill:
+    """In place of pip: a program that has begun, and does not end by itself."""
+
+    def __init__(self) -> None:
+        self._opened: queue.Queue[int] = queue.Queue()
+        self._gate = -1
+
+    def __call__(self, folder: Path, _: object) -> list[str]:
+        gate = folder / "gate"
+        os.mkfifo(gate)
+        self._opened.put(os.open(gate, os.O_RDONLY | os.O_NONBLOCK))
+        return ["sh", "-c", f"exec > {gate}; echo begun; exec sleep 1000"]
+
+    def begins(self) -> None:
+        """Return once it has."""
+        self._gate = self._opened.get(timeout=60)
+        assert self._read() == b"begun\n"
+
+    def ends(self) -> None:
+        """Return once its process is gone."""
+        assert self._read() == b""
+        os.close(self._gate)
+
+    def _read(self) -> bytes:
+        assert select.select([self._gate], [], [], 60)[0]
+        return os.read(self._gate, 100)

@@ -53,8 +53,8 @@ class Ground:
 
     @property
     def is_guarded(self) -> bool:
-        """Whether only workers load its libraries, each in its wall: the fork server has none."""
-        return self.python is not None and self.python.is_guarded
+        """Whether only workers have its Python, each in its wall: the fork server has another."""
+        return self.python is not None and bool(self.python.starter)
 
     @property
     def level(self) -> str:
@@ -87,8 +87,10 @@ class Ground:
         """
         paths = list(self.project.paths) if self.project else [str(folder / "guest.zip")]
         program = self.python.program if self.python else sys.executable
-        alone = ["-S"] if self.is_guarded and module == "forkserver" else []
-        argv = [program, "-I", *alone, "-c", BOOT.format(module), json.dumps(paths)]
+        starter = [program, "-I"]
+        if self.python and self.is_guarded and module == "forkserver":
+            starter = [self.python.starter, "-I", "-S"]
+        argv = [*starter, "-c", BOOT.format(module), json.dumps(paths)]
         argv += [self.level, str(kept), json.dumps(dict(options))]
         given = self.project.environment if self.project else bare.environment(folder)
         environment = {**bare.ONE_THREAD, **given, "MPLBACKEND": BACKEND, tree.MARK: mark}

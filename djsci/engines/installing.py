@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from djsci.isolation import landlock, probe, users
+from djsci.isolation.limits import Limits
 from djsci.isolation.python import Python
 
 KEPT = 64 << 10  # bytes of what a program said
@@ -20,6 +22,7 @@ PASSED = (  # how the server's machine reaches an index
     *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
 )
+READ = ("/etc",)  # which distribution this is, and whom it believes
 
 
 class InstallFailed(Exception):
@@ -70,18 +73,54 @@ async def install(
     """Make an environment of `base` in `folder`, which is empty, and put `packages` into it.
 
     `lock` stays held while a program of ours is at work, even if we are killed. Raises
-    `InstallFailed`; whoever cancels it ends the programs.
+    `InstallFailed`, `OSError`; whoever cancels it ends the programs.
     """
     work = folder / ".work"
     work.mkdir(mode=0o700)
     make = [base.program, "-I", "-m", "venv", "--without-pip", str(folder)]
+    is_walled = await asyncio.to_thread(probe.probe, "landlock") is None
     try:
-        async with asyncio.timeout(site.timeout):
-            await _do(make, work, site, lock)
-            await _do([*_pip(folder, site), *packages], work, site, lock)
+        with users.lease() if is_walled else contextlib.nullcontext() as uid:
+            put = [*_pip(folder, site), *packages]
+            async with asyncio.timeout(site.timeout):
+                await _do(make, work, site, lock)
+                if is_walled:
+                    give(folder, uid)
+                    put = _walled(put, folder, base, site, uid=uid, lock=lock)
+                await _do(put, work, site, lock)
+            if uid is not None:
+                await asyncio.to_thread(users.end_all, uid)
+                await asyncio.to_thread(give, folder, os.geteuid())
     except TimeoutError:
         raise InstallFailed(f"installing took longer than {site.timeout:g} s") from None
     shutil.rmtree(work, ignore_errors=True)
+
+
+def _walled(
+    argv: Sequence[str], folder: Path, base: Python, site: Site, *, uid: int | None, lock: int
+) -> list[str]:
+    """pip reads the index and writes into the folder, whatever a wheel's names say; no more."""
+    certificates = [os.environ[name] for name in PASSED if name in os.environ]
+    return landlock.command(
+        argv,
+        limits=Limits(file_size=site.size),
+        folder=str(folder / ".work"),
+        writable=[str(folder)],
+        readable=[*base.paths, *site.find_links, *READ, *certificates],
+        uid=uid,
+        keep=[lock],
+        has_network=True,
+    )
+
+
+def give(folder: Path, uid: int | None) -> None:
+    """All that is in the folder belongs to this user now."""
+    if uid is None:
+        return
+    os.lchown(folder, uid, -1)
+    for where, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            os.lchown(os.path.join(where, name), uid, -1)
 
 
 def _pip(folder: Path, site: Site) -> list[str]:
@@ -161,6 +200,8 @@ def reason(said: str, code: int, site: Site) -> str:
     """The last error that pip tells, without addresses, passwords and paths of this machine."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    if errors[-1:] == ["Exception:"]:  # with a traceback, whose last line tells
+        errors = []
     text = (errors or lines or [f"pip ended with {code}"])[-1]
     for place in site.find_links:
         text = text.replace(place, "the folder of wheels")

@@ -75,6 +75,14 @@ def prepare(preload: list[str], *, may_have_threads: bool = False) -> Any:
     return shell
 
 
+def enter(program: str) -> Any:
+    """Go on as the Python of another environment, which has this version; the notebook's shell."""
+    sys.executable = program
+    sys.prefix = sys.exec_prefix = os.path.dirname(os.path.dirname(program))
+    site.main()
+    return prepare([], may_have_threads=True)
+
+
 def _load(name: str) -> None:
     """Import a library, if it is here; `module:function` is called too, and must be."""
     module, _, function = name.partition(":")
@@ -179,10 +187,9 @@ class Server:
         kept = worker.become(*descriptors, *([report] if report >= 0 else []))
         folder = self.level(request, report=kept)
         processes.die_with(1 if self.level.has_init else parent)
-        if sys.flags.no_site:  # the libraries are the user's: here, in the wall, they may be met
+        if sys.flags.no_site:  # the environment is the user's: here, in the wall, it may be met
             worker.settle(folder)
-            site.main()
-            self.shell = prepare([], may_have_threads=True)
+            self.shell = enter(request["program"])
         worker.serve(self.shell, folder, self.level, rehearses=request["rehearses"])
 
     def on_begin(self, number: int) -> None:

@@ -22,15 +22,16 @@ STARTING = 30.0  # seconds
 class Python(NamedTuple):
     """`program` starts it, `paths` are all that it reads, `packages` are where libraries are.
 
-    `is_guarded`: its libraries are no less the users' than their code. Nothing outside of a wall
-    loads one, or starts the program without `-S`, which keeps it from what their `.pth` files say.
+    `starter`: all of it is the users', as their code is: wheels replace programs, `pyvenv.cfg` and
+    what Python reads as it starts. Nothing outside of a wall starts `program` or loads anything of
+    it; this other program does, and becomes it inside.
     """
 
     program: str
     paths: tuple[str, ...]
     packages: tuple[str, ...]
     version: str = ""  # as 3.12.4
-    is_guarded: bool = False
+    starter: str = ""
 
 
 def find(place: str) -> Python:
@@ -44,11 +45,11 @@ def find(place: str) -> Python:
 
 
 def guarded(folder: str, base: Python) -> Python:
-    """The Python of the environment in `folder`, which `base` made; it is not started."""
+    """The Python of the environment in `folder`, which `base` made; nothing of it is started."""
     short = ".".join(base.version.split(".")[:2])
     packages = os.path.join(folder, "lib", f"python{short}", "site-packages")
     program = os.path.join(folder, "bin", "python")
-    return Python(program, (folder, *base.paths), (packages,), base.version, is_guarded=True)
+    return Python(program, (folder, *base.paths), (packages,), base.version, base.program)
 
 
 @lru_cache(maxsize=32)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -105,6 +106,53 @@ async def test_a_notebook_has_its_shell_and_its_libraries(engine: ForkEngine) ->
 
 
 @asynchronous
+async def test_nothing_of_what_a_wheel_replaces_is_started_outside_of_a_wall(
+    site: Site, tmp_path: Path
+) -> None:
+    mark = tmp_path / "started"
+    about = "replacer-1.0.data"
+    files = {
+        f"{about}/scripts/python": f"#!/bin/sh\ntouch {mark}\n",
+        f"{about}/data/pyvenv.cfg": "home = /nowhere\n",
+        "sitecustomize.py": "import os\nos.environ['SEEN'] = str(os.getpid())\n",
+    }
+    wheels.write(Path(site.find_links[0]), "replacer", files=files)
+    environment = wanted(site, "replacer")
+    assert await installed(environment)
+    assert (environment.folder / "bin" / "python").read_text().startswith("#!/bin/sh")
+    engine = ForkEngine(size=0, python=environment.python)
+    await engine.open()
+    code = "import os, sys\ndef djsci_handler(request):\n"
+    code += "    return [os.environ['SEEN'] == str(os.getpid()), sys.executable]\n"
+    try:
+        said = await play(engine, py(code))
+    finally:
+        await engine.close()
+    assert result(said) == [True, str(environment.folder / "bin" / "python")]
+    assert not mark.exists()
+
+
+@asynchronous
+async def test_what_installs_writes_into_its_environment_only(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("landlock")
+    environment = wanted(site, "greetings", "watcher")
+    tries = f"touch {tmp_path}/outside; touch {environment.folder}/inside; ls {tmp_path} /root"
+    monkeypatch.setattr(installing, "_pip", lambda folder, _: ["sh", "-c", f"{tries}; true"])
+    assert await installed(environment)
+    assert not (tmp_path / "outside").exists()
+    inside = environment.folder / "inside"
+    assert inside.stat().st_uid == os.geteuid()
+    assert [
+        path
+        for path in environment.folder.rglob("*")
+        if path.is_symlink() is False and path.stat().st_mode & 0o022
+    ] == []
+    shutil.rmtree(environment.folder)
+
+
+@asynchronous
 async def test_what_is_no_wheel_is_not_built_and_named(site: Site) -> None:
     with pytest.raises(InstallFailed, match=r"No matching distribution found for onlysource$"):
         await installed(wanted(site, "onlysource"))
@@ -113,22 +161,18 @@ async def test_what_is_no_wheel_is_not_built_and_named(site: Site) -> None:
 
 @asynchronous
 async def test_a_build_that_is_killed_or_cancelled_leaves_nothing_that_counts(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment = wanted(site, "greetings")
-    pipe = tmp_path / "gate"
-    os.mkfifo(pipe)
-    monkeypatch.setattr(installing, "_pip", lambda folder, _: ["cat", str(pipe)])
+    pip = wheels.Standstill()
+    monkeypatch.setattr(installing, "_pip", pip)
     task = asyncio.create_task(installed(environment))
-    async with asyncio.timeout(60):
-        gate = await asyncio.to_thread(os.open, pipe, os.O_WRONLY)  # until `cat` reads
+    await asyncio.to_thread(pip.begins)
     assert environment.folder.exists()
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    with pytest.raises(BrokenPipeError):
-        os.write(gate, b"it has ended")
-    os.close(gate)
+    pip.ends()
     assert not environment.folder.exists()
     monkeypatch.undo()
     # What a process that was killed leaves: a folder without a mark, and a lock that is free.

@@ -81,24 +81,19 @@ async def test_a_cancel_ends_what_is_installed(
     make_file: MakeFile,
     caller: Caller,
     sold: Path,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    pipe = tmp_path / "gate"
-    os.mkfifo(pipe)
-    monkeypatch.setattr(installing, "_pip", lambda folder, site: ["cat", str(pipe)])
+    pip = wheels.Standstill()
+    monkeypatch.setattr(installing, "_pip", pip)
     code = HEADER.format("greetings") + HANDLER.format("greetings")
     file = await in_database(make_file, code, engine="fork")
     started = await runs.start(file.pk, caller=caller, trigger="api")
-    async with asyncio.timeout(60):
-        gate = await asyncio.to_thread(os.open, pipe, os.O_WRONLY)  # until it is read from
+    await asyncio.to_thread(pip.begins)
     await runs.cancel(started.run_id, caller=caller)
     assert await runs.finish(started.run_id, wait=60)
     ended = await Run.objects.aget(pk=started.run_id)
     assert (ended.state, ended.started) == ("cancelled", None)
-    with pytest.raises(BrokenPipeError):
-        os.write(gate, b"it has ended")
-    os.close(gate)
+    pip.ends()
 
 
 @pytest.mark.parametrize(
