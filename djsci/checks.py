@@ -15,7 +15,7 @@ from djsci.core.connections import MOST_HOSTS, OPEN, parse_host
 from djsci.engines import registry
 from djsci.isolation import probe, python
 
-from . import conf, options, served
+from . import brokers, conf, options, served, walled
 
 _POSITIVE = (
     *("TIMEOUT", "OUTPUT_LIMIT", "RESULT_LIMIT", "UPLOAD_LIMIT", "MEMORY_LIMIT", "PIDS_LIMIT"),
@@ -26,7 +26,6 @@ _POSITIVE_OR_NONE = ("RUNNING", "RUNNING_PER_USER", "RUNNING_PER_FILE")
 _MAPPINGS = ("ENGINES", "CONNECTIONS", "ENVIRONMENTS", "POOL", "RETENTION")
 _LISTS = ("QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
 _TEXTS = ("ISOLATION", "DISPATCHER", "STORAGE")
-_DISPATCHERS = ("local",)
 PEP723 = '{"index": "https://pypi.org/simple"} or {"find_links": ["/srv/wheels"]}'
 _IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
@@ -200,13 +199,13 @@ def _headers() -> Iterator[CheckMessage]:
         if site and not find_spec("pip"):
             raise OSError("DJSCI['PEP723']: pip, which installs, is not in the server's Python.")
     except (ImproperlyConfigured, OSError) as error:
-        yield Error(str(error), hint=PEP723, id="djsci.E022")
+        yield Error(str(error), hint=PEP723, id="djsci.E023")
         return
     roots = [settings.MEDIA_ROOT, settings.STATIC_ROOT] if site else []
     for root in filter(None, roots):
         if site and Path(site.folder).resolve().is_relative_to(Path(root).resolve()):
             text = f"DJSCI['PEP723']: its folder is below {root}, which others may read or serve."
-            yield Error(text, hint="Name a folder of its own.", id="djsci.E022")
+            yield Error(text, hint="Name a folder of its own.", id="djsci.E023")
 
 
 def _leases() -> Iterator[CheckMessage]:
@@ -216,10 +215,7 @@ def _leases() -> Iterator[CheckMessage]:
 
 
 def _names() -> Iterator[CheckMessage]:
-    dispatcher, alias = conf.get("DISPATCHER"), conf.get("STORAGE")
-    if dispatcher not in _DISPATCHERS:
-        text = f"DJSCI['DISPATCHER']: there is no dispatcher {dispatcher!r}."
-        yield Error(text, hint=f"One of {', '.join(_DISPATCHERS)}.", id="djsci.E010")
+    alias = conf.get("STORAGE")
     if alias not in settings.STORAGES:
         text = f"DJSCI['STORAGE']: STORAGES has no alias {alias!r}."
         yield Error(text, id="djsci.E011")
@@ -249,7 +245,8 @@ def _sqlite(alias: str, chosen: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def _layer() -> Iterator[CheckMessage]:
     layer = (getattr(settings, "CHANNEL_LAYERS", None) or {}).get("default", {})
     engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
-    is_one_process = settings.DEBUG or engine.endswith(".sqlite3")
+    is_local = conf.get("DISPATCHER") == "local"
+    is_one_process = is_local and (settings.DEBUG or engine.endswith(".sqlite3"))
     if layer.get("BACKEND") == _IN_MEMORY and not is_one_process:
         text = "The in-memory channel layer reaches one process; others hear of news by polling."
         hint = "channels_redis.pubsub.RedisPubSubChannelLayer reaches them all."
@@ -270,9 +267,11 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _connections,
     _environments,
     _headers,
+    walled.users_of_runs,
     _leases,
     _names,
     _databases,
+    brokers.dispatcher,
     _layer,
     served.stored_content,
     served.static_files,

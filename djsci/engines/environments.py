@@ -129,14 +129,18 @@ def _write_mark(folder: Path, packages: tuple[str, ...]) -> None:
     written.rename(folder / MARK)
 
 
-def purge(root: str, *, days: float, most: int = 1 << 30) -> int:
-    """Remove what no run has used for `days`, and what was never finished; how many went."""
+def purge(root: str, *, days: float, most: int = 1 << 30, rehearses: bool = False) -> int:
+    """Remove what no run has used for `days`, and what was never finished; how many went.
+
+    `rehearses`: they stay.
+    """
     went = 0
     for folder in sorted(path for path in Path(root).glob("*") if path.is_dir()):
         if went < most and _last_used(folder) < time.time() - days * 86400:
             with _lock_file(folder) as lock:
                 if _try(lock, fcntl.LOCK_EX) and _last_used(folder) < time.time() - days * 86400:
-                    _remove(folder)
+                    if not rehearses:
+                        _remove(folder)
                     went += 1
     return went
 

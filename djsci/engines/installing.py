@@ -39,13 +39,14 @@ class Site:
     pythons: tuple[str, ...] = ()  # beside the server's own
     timeout: float = 600.0
     size: int = 4 << 30  # of one environment
+    uids: tuple[int, int] = users.RANGE  # of pip, where the server is root
 
 
 def read_site(given: object, *, folder: str) -> Site:
     """The setting as it is to be; `folder` is where nothing else is said. Raises `ValueError`."""
     if not isinstance(given, Mapping):
         raise ValueError("it is neither None nor a dict")
-    known = [field.name for field in fields(Site)]
+    known = [field.name for field in fields(Site) if field.name != "uids"]
     if unknown := sorted(set(map(str, given)) - set(known)):
         raise ValueError(f"there is no key {unknown[0]!r}; there are {', '.join(known)}")
     values = {"folder": folder, **given}
@@ -80,7 +81,7 @@ async def install(
     make = [base.program, "-I", "-m", "venv", "--without-pip", str(folder)]
     is_walled = await asyncio.to_thread(probe.probe, "landlock") is None
     try:
-        with users.lease() if is_walled else contextlib.nullcontext() as uid:
+        with users.lease(site.uids) if is_walled else contextlib.nullcontext() as uid:
             put = [*_pip(folder, site), *packages]
             async with asyncio.timeout(site.timeout):
                 await _do(make, work, site, lock)
@@ -103,7 +104,7 @@ def _walled(
     certificates = [os.environ[name] for name in PASSED if name in os.environ]
     return landlock.command(
         argv,
-        limits=Limits(file_size=site.size),
+        limits=Limits(file_size=int(site.size)),
         folder=str(folder / ".work"),
         writable=[str(folder)],
         readable=[*base.paths, *site.find_links, *READ, *certificates],

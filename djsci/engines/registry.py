@@ -24,7 +24,7 @@ from djsci.isolation.python import Python
 from djsci.models import PrivateFile, Version
 
 from . import environments, installing, libraries
-from .base import Engine
+from .base import Engine, Stock
 from .environments import Environment
 from .fork import ForkEngine, SpawnEngine
 from .ground import Project
@@ -153,9 +153,10 @@ def site() -> installing.Site | None:
     if given is None:
         return None
     try:
-        return installing.read_site(given, folder=environments.default_folder())
+        read = installing.read_site(given, folder=environments.default_folder())
     except ValueError as error:
         raise ImproperlyConfigured(f"DJSCI['PEP723']: {error}.") from error
+    return replace(read, uids=_bounds()["uids"])
 
 
 def _require_environment(name: str, engine: str, *, is_trusted: bool = False) -> None:
@@ -213,8 +214,17 @@ def level(wanted: str = "auto") -> str:
             site = "process"
     names = [name for name in probe.LEVELS if name in (site, wanted)]
     if site not in probe.LEVELS or wanted not in (*probe.LEVELS, "auto") or probe.probe(names[-1]):
+        _log_refusal(site, wanted)
         raise IsolationUnavailable
     return names[-1]
+
+
+def _log_refusal(site: str, wanted: str) -> None:
+    """The reason is for the log and the doctor: who calls learns only that there is no wall."""
+    levels = [name for name in (site, wanted) if name in probe.LEVELS] or ["bwrap", "landlock"]
+    reasons = [reason for name in levels if (reason := probe.probe(name))]
+    asked = f"{conf.get('ISOLATION')!r}, {wanted!r}"
+    logger.error("No run starts at %s: %s", asked, " ".join(reasons) or "there is no such level")
 
 
 def _configured(kind: str) -> str:
@@ -326,6 +336,10 @@ class Engines:
         kept = [choice for choice in self._open if choice.installs]
         idle = [choice for choice in kept[:-1] if not self._used[choice]]
         return [self._open.pop(choice) for choice in idle[: max(0, len(kept) - MOST)]]
+
+    def stock(self) -> dict[Choice, Stock]:
+        """What each open engine has in its hands; from any thread."""
+        return {choice: engine.stock() for choice, engine in list(self._open.items())}
 
     async def warm(self) -> None:
         """Make the site's own engines ready before the first run asks for them."""
