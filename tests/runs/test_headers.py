@@ -169,6 +169,7 @@ async def test_engines_of_headers_do_not_pile_up_and_none_that_is_used_is_closed
     await engines.close()
 
 
+@pytest.mark.faults
 async def test_a_purge_removes_environments_that_nobody_used(
     make_file: MakeFile, caller: Caller, sold: Path, tmp_path: Path
 ) -> None:
