@@ -23,7 +23,7 @@ from djsci.engines.registry import Choice, Engines
 from djsci.guest.requests import HandlerRequest
 from djsci.models import Run
 
-from . import installation
+from . import installation, tracing
 from .claims import Claim
 from .grants import grant
 from .log import from_now
@@ -71,21 +71,25 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
 
 async def _execute(execution: Execution, engines: Engines, writer: Writer) -> Outcome:
     run, refusal = await in_database(_load, execution.claim.run_id)
+    headers = await in_files(tracing.headers_of, run.request) if tracing.is_on() else {}
     execution.has_retries = run.starts <= run.retries
     recorder = _recorder(run, execution, writer)
-    try:
-        await recorder.add(Status(state="starting"))
-        end = await _run(run, refusal, execution, engines, recorder)
-        if execution.is_lost:
-            raise LeaseLost(run.pk)
-        if _may_start_again(run, execution, end):
-            await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
-            return "queued"
-        await recorder.end(end)
-        logger.info("run %s: %s after %.3f s", run.pk, end.state, end.elapsed or 0.0)
-        return "ended"
-    finally:
-        await recorder.abort()
+    with tracing.of_run(headers, run=run.pk, file=run.file_id) as span:
+        try:
+            await recorder.add(Status(state="starting"))
+            end = await _run(run, refusal, execution, engines, recorder)
+            span.note(engine=run.engine, isolation=run.isolation)
+            span.end(end.state)
+            if execution.is_lost:
+                raise LeaseLost(run.pk)
+            if _may_start_again(run, execution, end):
+                await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
+                return "queued"
+            await recorder.end(end)
+            logger.info("run %s: %s after %.3f s", run.pk, end.state, end.elapsed or 0.0)
+            return "ended"
+        finally:
+            await recorder.abort()
 
 
 def _recorder(run: Run, execution: Execution, writer: Writer) -> Recorder:
@@ -165,6 +169,7 @@ def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:
 async def _note(run: Run, choice: Choice, recorder: Recorder) -> None:
     if (choice.engine, choice.isolation) != (run.engine, run.isolation):
         await in_database(_note_choice, run.pk, choice)
+        run.engine, run.isolation = choice.engine, choice.isolation
     if choice.warning:
         await recorder.add(Log(level="warning", message=choice.warning))
 
