@@ -58,9 +58,10 @@ async def _used(run: Run, environment: Environment, recorder: Recorder) -> Async
     async def say() -> None:
         count = len(environment.packages)
         what = f"installing {count} {'library' if count == 1 else 'libraries'}"
-        await in_database(_put_off, run, environment.site.timeout)
         await recorder.add(Status(state="starting", detail=what))
 
+    if not environment.is_ready:  # it is installed here, or waits for who does
+        await in_database(_put_off, run, environment.site.timeout)
     async with environments.used(environment, on_install=say):
         yield
 

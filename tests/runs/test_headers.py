@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,9 @@ async def test_a_cancel_ends_what_is_installed(
     file = await in_database(make_file, code, engine="fork")
     started = await runs.start(file.pk, caller=caller, trigger="api")
     await asyncio.to_thread(pip.begins)
+    waits = await Run.objects.aget(pk=started.run_id)
+    assert waits.deadline is not None
+    assert waits.deadline - waits.created > timedelta(seconds=waits.timeout + 500)
     await runs.cancel(started.run_id, caller=caller)
     assert await runs.finish(started.run_id, wait=60)
     ended = await Run.objects.aget(pk=started.run_id)
