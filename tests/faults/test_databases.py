@@ -153,13 +153,14 @@ def refused_write(place: Stage) -> None:
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
-def test_r10_sixteen_writers_of_two_hundred_runs_never_see_a_locked_database(tmp_path: Path):
+@pytest.mark.parametrize("each", [40, 200])
+def test_r10_sixteen_writers_never_see_a_locked_database(tmp_path: Path, each: int):
     with stage(tmp_path / "record", webs=2) as made:
         began = time.monotonic()
         wrong: list[str] = []
 
         def write() -> None:
-            for _ in range(200):
+            for _ in range(each):
                 answer = made.post(lines=1)
                 if answer.status_code != 202:
                     wrong.append(answer.text)
@@ -170,9 +171,9 @@ def test_r10_sixteen_writers_of_two_hundred_runs_never_see_a_locked_database(tmp
         for writer in writers:
             writer.join()
         rows = made.all_ended(seconds=300)
-        print(f"3,200 runs in {time.monotonic() - began:.0f} s")
+        print(f"{16 * each} runs in {time.monotonic() - began:.0f} s")
         assert wrong == []
-        assert len(rows) == 3200
+        assert len(rows) == 16 * each
         assert {row["state"] for row in rows.values()} == {"succeeded"}
         judge(rows, made.recorded())
         assert not any("locked" in web.said() for web in made.webs)
