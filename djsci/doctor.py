@@ -20,6 +20,7 @@ from . import __version__, conf
 from .engines import registry
 from .engines.kernel import KernelEngine
 from .isolation import probe, python
+from .runs import dispatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,7 @@ def examine() -> Iterator[Finding]:
         ("storage", _storage),
         ("kernels", _kernels),
         ("layer", _layer),
+        ("dispatcher", _dispatcher),
         ("isolation", _isolation),
         ("environments", _environments),
     ):
@@ -125,6 +127,18 @@ def _layer() -> str:
         f"{urlsplit(str(host)).hostname}:{urlsplit(str(host)).port}" for host in hosts
     )
     return f"{backend.rpartition('.')[2]} at {shown}, answers"
+
+
+def _dispatcher() -> str:
+    if dispatch.path() != dispatch.ALIASES["celery"]:
+        return f"{conf.get('DISPATCHER')}"
+    import celery
+
+    from .runs import bells
+
+    with bells.connection(celery.current_app) as broker:
+        broker.connect()
+        return f"celery, by {broker.as_uri()}, answers"
 
 
 def _isolation() -> str:

@@ -111,10 +111,13 @@ def test_the_doctor_does_not_believe_in_a_redis_that_is_not_there(tmp_path: Path
         "DJSCI_DATA": str(tmp_path / "data"),
         "DJSCI_OPTIONS": NOTHING_LOADED,
         "REDIS_URL": "redis://127.0.0.1:1/0",
+        "DJSCI_BROKER": "redis://:secret@127.0.0.1:1/1",
     }
     said = run("doctor", folder=ROOT, **variables)
     assert said.returncode == 1
     assert re.search(r"BAD +layer .*ConnectionError", said.stdout)
+    assert re.search(r"BAD +dispatcher .*refused", said.stdout)
+    assert "secret" not in said.stdout
 
 
 def test_outside_a_project_the_missing_settings_are_named(tmp_path: Path):
