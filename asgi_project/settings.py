@@ -4,12 +4,13 @@
 files (in `DJSCI_DATA`) · `DJSCI_SECRET_KEY` · `DJSCI_DEBUG=1` · `DJSCI_HOSTS` the names it answers
 to, with commas · `DJSCI_HTTPS=1` behind a proxy that ends TLS and sets `X-Forwarded-Proto` ·
 `DJSCI_TRUSTED_PROXIES` · `DATABASE_URL` · `REDIS_URL` · `DJSCI_BROKER`, or `CELERY_BROKER_URL`:
-Celery workers execute, rung by this broker (docs/celery.md) · `DJSCI_OPTIONS` the setting `DJSCI`
-as a JSON object.
+Celery workers execute, rung by this broker (docs/celery.md) · `DJSCI_LOG` `json`, or `text` as on
+a terminal · `DJSCI_OPTIONS` the setting `DJSCI` as a JSON object.
 """
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -145,14 +146,19 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
+LOG = os.environ.get("DJSCI_LOG") or ("text" if sys.stderr.isatty() else "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "json": {"()": "djsci.access.logs.JsonLines"},
+        "text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "WARNING"},  # to the root: not by mail
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "djsci": {"level": "INFO"},
     },
 }

@@ -11,7 +11,7 @@ from djsci.access import addresses, origins
 from djsci.core.connections import MOST_HOSTS, OPEN, parse_host
 from djsci.isolation import probe, python
 
-from . import brokers, conf, options, served
+from . import brokers, conf, options, served, walled
 
 _POSITIVE = (
     *("TIMEOUT", "OUTPUT_LIMIT", "RESULT_LIMIT", "UPLOAD_LIMIT", "MEMORY_LIMIT", "PIDS_LIMIT"),
@@ -244,6 +244,7 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _isolation,
     _connections,
     _environments,
+    walled.users_of_runs,
     _leases,
     _names,
     _databases,

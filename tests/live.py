@@ -131,11 +131,12 @@ def server(
     folder = Path(tempfile.mkdtemp(prefix="djsci-live-"))
     place = data or folder / "data"
     try:
-        with _database(database) as url:
+        with new_database(database) as url:
             paths = [folder, ROOT, *([modules] if modules else ())]
             variables = _environment(paths, place, url, redis, environment)
             _write_settings(folder, settings or {}, intervals or {})
-            _migrate(place, database or "", variables)
+            if "DATABASE_URL" not in (environment or {}):  # else it is there, as it is
+                _migrate(place, database or "", variables)
             with _running(kind, folder, place, variables) as site:
                 yield site
     finally:
@@ -210,13 +211,14 @@ def _migrate(data: Path, server: str, variables: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _database(server: str | None) -> Iterator[str]:
+def new_database(server: str | None, *, is_empty: bool = False) -> Iterator[str]:
     """A new database on this PostgreSQL, dropped afterwards; "" for SQLite."""
     if server is None:
         yield ""
         return
     name = f"djsci_live_{secrets.token_hex(6)}"
-    template = f' TEMPLATE "{_templates[server]}"' if server in _templates else ""
+    is_copy = server in _templates and not is_empty
+    template = f' TEMPLATE "{_templates[server]}"' if is_copy else ""
     _on_postgres(server, f'CREATE DATABASE "{name}"{template}')
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()

@@ -84,6 +84,9 @@ def test_the_checks_are_registered():
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}}}, "djsci.E012"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": None}}}, "djsci.E012"),
         ({"DJSCI": {"ENVIRONMENTS": {"a": "/nowhere"}}}, "djsci.E021"),
+        ({"DJSCI": {"UID_RANGE": 62464}}, "djsci.E022"),
+        ({"DJSCI": {"UID_RANGE": (0, 100)}}, "djsci.E022"),
+        ({"DJSCI": {"UID_RANGE": (63000, 62000)}}, "djsci.E022"),
         ({"DJSCI": {"CONNECTIONS": {"open": {}}}}, "djsci.E020"),
         ({"DJSCI": {"CONNECTIONS": {"a": []}}}, "djsci.E020"),
         ({"DJSCI": {"CONNECTIONS": {"a": {"host": ["b:1"]}}}}, "djsci.E020"),
@@ -202,6 +205,7 @@ def test_sqlite_as_django_sets_it_up_is_warned_about(databases: Any):
             "DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}},
         },
         {"STATIC_ROOT": "/srv/static"},
+        {"DJSCI": {"UID_RANGE": [70000, 70100]}},
         {"MEDIA_URL": "/media/"},
         {"DJSCI": {"ALLOWED_ORIGINS": ["https://a.test"], "TRUSTED_PROXIES": ["10.0.0.1", "::1"]}},
     ],
@@ -263,7 +267,7 @@ def fake(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_check_is_documented_and_tried():
-    names = ("checks.py", "served.py", "brokers.py")
+    names = ("checks.py", "served.py", "brokers.py", "walled.py")
     text = "".join((ROOT / "djsci" / name).read_text() for name in names)
     known = set(re.findall(r"djsci\.[EW]\d{3}", text))
     documented = re.findall(r"^\| `(djsci\.[EW]\d{3})` \|", documents(), re.MULTILINE)

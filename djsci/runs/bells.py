@@ -65,6 +65,13 @@ class Celery(Dispatcher):
                 self._thread.start()
             return self._waiting
 
+    def reach(self) -> None:
+        connection = _connection(celery.current_app)
+        try:
+            connection.connect()
+        finally:
+            connection.collect(conf.intervals.ring_budget)
+
     def _publish(self, waiting: "Waiting", publisher: "Publisher") -> None:
         while (bell := waiting.get()) is not None:
             try:
@@ -124,7 +131,7 @@ class Publisher:
     def _send(self, bell: Bell) -> None:
         app = celery.current_app
         if self._producer is None:
-            self._connection = connection(app)
+            self._connection = _connection(app)
             self._producer = app.amqp.Producer(self._connection, auto_declare=False)
         app.send_task(
             TASK,
@@ -147,7 +154,7 @@ class Publisher:
                 logger.debug("a broken connection did not close: %s", type(error).__name__)
 
 
-def connection(app: Any) -> Any:
+def _connection(app: Any) -> Any:
     """A connection of which no step takes longer than the budget, whatever the broker does."""
     seconds = conf.intervals.ring_budget
     options = {

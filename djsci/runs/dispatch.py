@@ -32,6 +32,9 @@ class Dispatcher(ABC):
     def ring(self, bells: Sequence[Bell]) -> None:
         """Tell executors, from any thread; never waits, never raises. A lost bell costs time."""
 
+    def reach(self) -> None:  # noqa: B027 - most need nobody
+        """Try what bells go through; in seconds, by a thread that may wait. Raises its errors."""
+
     def close(self, seconds: float) -> None:  # noqa: B027 - not all have something to end
         """Send what waits, within so many seconds, and end; the next ring begins anew."""
 

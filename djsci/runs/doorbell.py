@@ -68,6 +68,18 @@ def set_broadcast(broadcast: Callable[[Ring], None] | None) -> None:
     _broadcast = broadcast
 
 
+def failures() -> int:
+    """How many rings to other processes were lost."""
+    return _broadcast.failures if isinstance(_broadcast, LayerBroadcast) else 0
+
+
+def try_layer(seconds: float) -> None:
+    """Send a ring that nobody hears, where rings leave the process. Raises what the layer does."""
+    broadcast = _broadcast
+    if isinstance(broadcast, LayerBroadcast):
+        broadcast.attempt(seconds)
+
+
 def group(run_id: str) -> str:
     """The layer's group of a run's followers."""
     return f"djsci.run.{run_id}"
@@ -117,6 +129,12 @@ class LayerBroadcast:
             "final": ring.is_final,
         }
         await self._within_budget(self._layer.group_send(group(run_id), message))
+
+    def attempt(self, seconds: float) -> None:
+        """Send something, from a thread that may wait. Raises what the layer does."""
+        message = {"type": "djsci.ring", "run": "", "seq": 0, "final": False}
+        sending = self._layer.group_send(group("nobody"), message)
+        asyncio.run_coroutine_threadsafe(sending, self._loop).result(seconds)
 
     async def _within_budget(self, sending: Awaitable[Any]) -> None:
         try:

@@ -11,7 +11,7 @@ from typing import Literal
 from django.db.models.functions import Now
 
 from djsci import blobs, conf, versions
-from djsci.access import permissions
+from djsci.access import logs, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
 from djsci.core.errors import DjsciError
@@ -56,29 +56,35 @@ class Execution:
 
 async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> Outcome:
     """Run it to its end. Never raises: what goes wrong is the run's state, or in the log file."""
-    run_id = execution.claim.run_id
-    recorder: Recorder | None = None
+    claim = execution.claim
+    with logs.about(run=claim.run_id, lease=claim.lease):
+        try:
+            return await _execute(execution, engines, writer)
+        except (LeaseLost, DatabaseAway) as error:
+            reason = type(error).__name__
+            logger.warning("run %s: %s; its lease is given up", claim.run_id, reason)
+        except Exception:
+            logger.exception("run %s could not be executed", claim.run_id)
+    return "lost"
+
+
+async def _execute(execution: Execution, engines: Engines, writer: Writer) -> Outcome:
+    run, refusal = await in_database(_load, execution.claim.run_id)
+    execution.has_retries = run.starts <= run.retries
+    recorder = _recorder(run, execution, writer)
     try:
-        run, refusal = await in_database(_load, run_id)
-        execution.has_retries = run.starts <= run.retries
-        recorder = _recorder(run, execution, writer)
         await recorder.add(Status(state="starting"))
         end = await _run(run, refusal, execution, engines, recorder)
         if execution.is_lost:
-            raise LeaseLost(run_id)
+            raise LeaseLost(run.pk)
         if _may_start_again(run, execution, end):
             await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
             return "queued"
         await recorder.end(end)
+        logger.info("run %s: %s after %.3f s", run.pk, end.state, end.elapsed or 0.0)
         return "ended"
-    except (LeaseLost, DatabaseAway) as error:
-        logger.warning("run %s: %s; its lease is given up", run_id, type(error).__name__)
-    except Exception:
-        logger.exception("run %s could not be executed", run_id)
     finally:
-        if recorder is not None:
-            await recorder.abort()
-    return "lost"
+        await recorder.abort()
 
 
 def _recorder(run: Run, execution: Execution, writer: Writer) -> Recorder:

@@ -15,8 +15,10 @@ from typing import Any
 from django.db import connections
 
 from djsci import conf
+from djsci.access import logs
 from djsci.access.database import close_connections, in_database
-from djsci.engines.registry import Engines
+from djsci.engines.base import Stock
+from djsci.engines.registry import Choice, Engines
 from djsci.isolation import process
 
 from . import claims, dispatch, doorbell, rings, sweep
@@ -51,6 +53,8 @@ class Executor:
         self.role = role
         self.pid = os.getpid()
         self.id = uuid.uuid4()
+        if role.executes:
+            logs.of_process(executor=str(self.id))
         self.is_draining = False
         self._running: dict[str, Execution] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -108,6 +112,10 @@ class Executor:
         """Make the site's own engines ready before the first run asks for them."""
         if self.role.executes:
             self.soon(self._engines.warm())
+
+    def stock(self) -> dict[Choice, Stock]:
+        """What this process's engines keep ready, and what is at work in them."""
+        return self._engines.stock()
 
     def ring(self) -> None:
         """A run may be startable: claim, if a slot is free."""

@@ -1,5 +1,6 @@
 """The one recovery: runs whose executor vanished end as `lost`, or are queued again."""
 
+import logging
 import platform
 import time
 from dataclasses import dataclass, field
@@ -9,10 +10,13 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from djsci import conf
+from djsci.access import logs
 from djsci.core.events import LIVE, End, Event, Log, Status
 from djsci.models import Executor, Run
 
-from . import claims, dispatch, doorbell, log, retention, rings
+from . import claims, dispatch, doorbell, log, retention, rings, tallies
+
+logger = logging.getLogger("djsci.sweep")
 
 _ROWS = 200
 
@@ -41,6 +45,7 @@ def sweep(looks: Looks) -> None:
         went = retention.purge_some()
         if not any(went):  # else the next tick goes on: leases are renewed in between
             looks.next_hour = now + 3600
+    tallies.note_swept()
 
 
 def _reap_expired(looks: Looks) -> None:
@@ -79,6 +84,15 @@ def reap_dead_neighbours() -> None:
         executor.delete()
 
 
+def lose_open(reason: str) -> int:
+    """End every run that is open, queued or not, as `lost`; how many. For a restored database."""
+    count = 0
+    for pk, lease in Run.objects.filter(state__in=LIVE).values_list("pk", "lease"):
+        end = End(state="lost", reason=reason)
+        count += _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end))
+    return count
+
+
 def _reap(pk: str, *, lease: int, **seen: Any) -> None:
     run = Run.objects.filter(pk=pk).values("starts", "retries", "cancel").first()
     if run is None:
@@ -94,7 +108,10 @@ def _reap(pk: str, *, lease: int, **seen: Any) -> None:
             reason += "; a cancel had been asked for"
         end = End(state="lost", reason=reason)
         events, columns = [end], log.end_columns(end)
-    _take_over(pk, lease=lease, events=events, columns=columns, **seen)
+    if _take_over(pk, lease=lease, events=events, columns=columns, **seen):
+        tallies.note_reaped()
+        with logs.about(run=pk, lease=lease):
+            logger.warning("run %s: its executor vanished; now %s", pk, columns["state"])
 
 
 def _end_overdue() -> None:
@@ -118,10 +135,12 @@ def _end_stale_queued() -> None:
 
 def _take_over(
     pk: str, *, lease: int, events: list[Event], columns: dict[str, Any], **seen: Any
-) -> None:
-    if log.take_over(pk, lease=lease, events=events, columns=columns, **seen):
-        head, state = Run.objects.values_list("head", "state").get(pk=pk)
-        doorbell.ring(pk, head=head, is_final=state not in LIVE)
+) -> bool:
+    if not log.take_over(pk, lease=lease, events=events, columns=columns, **seen):
+        return False
+    head, state = Run.objects.values_list("head", "state").get(pk=pk)
+    doorbell.ring(pk, head=head, is_final=state not in LIVE)
+    return True
 
 
 def _forget_silent_executors() -> None:
