@@ -58,10 +58,10 @@ def start_executor(sender: Any, **kwargs: Any) -> None:
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def drain(sig: str, **kwargs: Any) -> None:
     """Celery waits for its tasks without a limit; the executor ends them after `DRAIN`."""
-    executor.drain_soon(leave)
     if sig == "SIGINT" and executor.current():
         # Celery's own second Ctrl-C first waits, then drops the bells of what still runs.
         signal.signal(signal.SIGINT, lambda *_: executor.drain_soon())
+    executor.drain_soon(leave)
 
 
 def leave() -> None:
