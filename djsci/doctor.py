@@ -19,7 +19,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from . import __version__, conf
 from .engines import registry
 from .engines.kernel import KernelEngine
-from .isolation import probe, python
+from .isolation import container, probe, python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +40,7 @@ def examine() -> Iterator[Finding]:
         ("kernels", _kernels),
         ("layer", _layer),
         ("isolation", _isolation),
+        ("container", _container),
         ("environments", _environments),
     ):
         try:
@@ -135,6 +136,16 @@ def _isolation() -> str:
         found["bwrap"] = f"holds, but runs are spawned, not forked: {nested}"
     lines = "; ".join(f"{name}: {reason or 'holds'}" for name, reason in found.items())
     return f"runs are walled by {registry.level()!r} ({lines})"
+
+
+def _container() -> str:
+    """Wrong only where the site wants containers: no other site needs them."""
+    reason = probe.probe("container", seconds=0)
+    is_wanted = bool(conf.get("CONTAINER")) or conf.get("ISOLATION") == "container"
+    if reason and is_wanted:
+        raise RuntimeError(reason)
+    chosen = conf.container()
+    return reason or f"holds, with {container.find(chosen)} and the image {chosen.image!r}"
 
 
 def _environments() -> str:

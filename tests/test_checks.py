@@ -82,6 +82,7 @@ def test_the_checks_are_registered():
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}}}, "djsci.E012"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": None}}}, "djsci.E012"),
         ({"DJSCI": {"ENVIRONMENTS": {"a": "/nowhere"}}}, "djsci.E021"),
+        ({"DJSCI": {"CONTAINER": {"imag": "x"}}}, "djsci.E022"),
         ({"DJSCI": {"CONNECTIONS": {"open": {}}}}, "djsci.E020"),
         ({"DJSCI": {"CONNECTIONS": {"a": []}}}, "djsci.E020"),
         ({"DJSCI": {"CONNECTIONS": {"a": {"host": ["b:1"]}}}}, "djsci.E020"),

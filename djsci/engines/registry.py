@@ -90,6 +90,9 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
     _require_environment(environment, name)
+    if isolation == "container":
+        _require_container(name, environment)
+        instance = "fresh"  # a template forks calls, and a container's guest is sent for each run
     return Choice(
         engine=name,
         isolation=isolation,
@@ -97,6 +100,14 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
         has_network=OPEN in granted and isolation != "process",
         environment=environment,
     )
+
+
+def _require_container(engine: str, environment: str) -> None:
+    """Whether a container can run it. Raises `IsolationUnavailable` that says why not."""
+    if engine != "fork":
+        raise IsolationUnavailable("A container has no kernels: its runs need the engine 'fork'.")
+    if environment:
+        raise IsolationUnavailable("At the level 'container' the image is the environment.")
 
 
 def _require_environment(name: str, engine: str, *, is_trusted: bool = False) -> None:
@@ -124,8 +135,9 @@ def _require_reach(granted: Sequence[str], engine: str, isolation: str) -> None:
     hosts = granted_hosts(granted)
     if granted and engine != "fork":
         raise IsolationUnavailable(f"Connections need the engine 'fork'; this file has {engine!r}.")
-    if hosts and isolation == "landlock" and OPEN not in granted:
-        raise IsolationUnavailable("Connections with hosts need the level 'bwrap', not 'landlock'.")
+    if hosts and isolation in ("landlock", "container") and OPEN not in granted:
+        message = f"Connections with hosts need the level 'bwrap', not {isolation!r}."
+        raise IsolationUnavailable(message)
 
 
 def granted_hosts(granted: Sequence[str]) -> tuple[Host, ...]:
@@ -166,14 +178,21 @@ def _configured(kind: str) -> str:
 
 def _fork(choice: Choice) -> Engine:
     pool = conf.get("POOL")
-    is_warm = choice.instance == "warm"
     given: dict[str, Any] = {
         "python": _python(choice.environment),
         "has_network": choice.has_network,
         **_bounds(),
     }
-    if pool["preload"] is None and not choice.is_trusted and not is_warm:
-        return SpawnEngine(size=pool["size"], isolation=choice.isolation, **given)
+    if choice.isolation == "container":
+        given |= {"preload": pool["preload"] or (), "recycle": pool["recycle"], **_contained()}
+    elif choice.is_trusted or choice.instance == "warm" or pool["preload"] is not None:
+        return _forked(choice, given)
+    return SpawnEngine(size=pool["size"], isolation=choice.isolation, **given)
+
+
+def _forked(choice: Choice, given: dict[str, Any]) -> Engine:
+    pool = conf.get("POOL")
+    is_warm = choice.instance == "warm"
     return (WarmEngine if is_warm else ForkEngine)(
         size=0 if is_warm else pool["size"],  # templates are kept; a fork starts the next one
         recycle=pool["recycle"],
@@ -211,6 +230,15 @@ _MAKERS: dict[str, Callable[[Choice], Engine]] = {
 def _bounds() -> Bounds:
     first, last = conf.get("UID_RANGE") or users.RANGE
     return {"pids": conf.get("PIDS_LIMIT"), "uids": (first, last)}
+
+
+def _contained() -> dict[str, Any]:
+    longest = float(conf.get("TIMEOUT") + conf.get("GRACE"))
+    return {
+        "container": conf.container(),
+        "memory": conf.get("MEMORY_LIMIT"),
+        "longest": longest,
+    }
 
 
 def _project() -> Project:

@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import bwrap, canaries, landlock, nest, users
+from . import bwrap, canaries, contained, container, landlock, nest, users
 from .limits import Limits
 
-LEVELS = ("process", "landlock", "bwrap")
+LEVELS = ("process", "landlock", "bwrap", "container")
 NESTED = "nested"  # bwrap, and a wall for each child of a fork server inside it
 HOURLY = 3600.0
 SECONDS = 30.0
@@ -58,6 +58,8 @@ def missing(level: str) -> str | None:
         return None
     if level not in (*LEVELS, NESTED):
         return f"There is no level {level!r}."
+    if level == "container":
+        return container.missing(container.current())
     reason = landlock.missing(has_own_uid=os.geteuid() == 0)
     if level != "landlock" and not reason:
         try:
@@ -98,12 +100,18 @@ def _probe(level: str) -> str | None:
         return None if level == "process" else reason
     try:
         red = run(level)
+        if level == "container":
+            return _said(level, red or contained.red(LIMITS, SIZES))
         if level == "bwrap" and not red:
             red = bare(level)
         if not red and not ends_with_parent(level):
             red = ["it outlives its server"]
     except (OSError, subprocess.SubprocessError) as error:
         return f"The level {level} cannot be had: {error}"
+    return _said(level, red)
+
+
+def _said(level: str, red: Sequence[str]) -> str | None:
     return f"The level {level} does not hold: {'; '.join(red)}." if red else None
 
 
@@ -124,6 +132,10 @@ def bare(level: str, *, change: Change = _as_it_is) -> list[str]:
 
 
 def _found(level: str, change: Change) -> tuple[dict[str, Any] | str, int, Sequence[str]]:
+    if level == "container":
+        with planting() as planted:
+            found = contained.canaries_in(planted, limits=LIMITS, sizes=SIZES, change=change)
+            return found, planted["hits"](), contained.EXISTS
     with planting() as planted, users.lease() as uid, _folder(uid) as folder:
         place = {"bwrap": bwrap.SOCKETS, NESTED: None}.get(level, f"{folder}/s")
         given = {name: value for name, value in planted.items() if name != "hits"}

@@ -1,6 +1,8 @@
 """The one recovery: runs whose executor vanished end as `lost`, or are queued again."""
 
+import logging
 import platform
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +12,12 @@ from django.db.models.functions import Now
 
 from djsci import conf
 from djsci.core.events import LIVE, End, Event, Log, Status
+from djsci.isolation import container
 from djsci.models import Executor, Run
 
 from . import claims, doorbell, log, retention
 
+logger = logging.getLogger(__name__)
 _ROWS = 200
 
 
@@ -35,6 +39,7 @@ def sweep(looks: Looks) -> None:
     if now >= looks.next_minute:
         looks.next_minute = now + 60
         reap_dead_neighbours()
+        remove_containers()
         _forget_silent_executors()
     if now >= looks.next_hour:
         went = retention.purge_some()
@@ -76,6 +81,19 @@ def reap_dead_neighbours() -> None:
         for pk, held in rows.values_list("pk", "lease"):
             _reap(pk, lease=held)
         executor.delete()
+
+
+def remove_containers() -> None:
+    """Of this host's processes that are gone, where the site has containers."""
+    if not (conf.get("CONTAINER") or conf.get("ISOLATION") == "container"):
+        return
+    try:
+        removed = container.remove_leftovers(conf.container())
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("Left containers were not looked for: %s", error)
+    else:
+        if removed:
+            logger.warning("%d containers were left by processes that are gone: removed.", removed)
 
 
 def _reap(pk: str, *, lease: int, **seen: Any) -> None:
