@@ -70,7 +70,7 @@ async def start(
             limits=ground.limits(),
             seccomp=container.write_profile(folder / "seccomp.json"),
         )
-        worker.start(command)
+        worker.start(command, folder)
         return (folder / "guest.zip").read_bytes()
 
     starting = asyncio.get_running_loop().run_in_executor(aside, begin)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from djsci.guest import frames
@@ -51,14 +52,18 @@ class RemoteWorker(Worker):
         self._asked = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
 
-    def start(self, command: Sequence[str]) -> None:
-        """Start the program. Called in the engine's own long-lived thread."""
+    def start(self, command: Sequence[str], folder: Path) -> None:
+        """Start the program. Called in the engine's own long-lived thread.
+
+        podman leaves a file where it was started when a container has too little memory.
+        """
         self.process = subprocess.Popen(  # noqa: S603 - our own program
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            cwd="/",
+            cwd=folder,
+            env=container.environment(),
             **bare.START,
         )
 

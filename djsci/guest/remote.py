@@ -74,9 +74,7 @@ class Front:
         with contextlib.suppress(OSError):
             while self.status is None and time.monotonic() < self.end and self._turn():
                 self._reap()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        processes.kill_children(but={self.pid} if self.status is None else set(), seconds=5.0)
+        processes.kill_children(but=set(), seconds=5.0)
         if self.status is not None:  # all writers are dead: there is an end to read to
             with contextlib.suppress(OSError):
                 self._tell(self.status)

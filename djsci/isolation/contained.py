@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import secrets
 import select
 import subprocess
@@ -59,14 +58,18 @@ def canaries_in(
     given = {name: planted[name] for name in known} | {"files": files, "exists": EXISTS}
     given |= {"sockets": None, "sizes": {}}
     program = Path(canaries.__file__).read_text()
-    with _command(["-I", "-S", "-", json.dumps(given)], limits=limits, sizes=sizes) as (made, uid):
+    with _command(["-I", "-S", "-", json.dumps(given)], limits=limits, sizes=sizes) as (
+        made,
+        uid,
+        _,
+    ):
         done = subprocess.run(  # noqa: S603
             change(made),
             input=program,
             capture_output=True,
             text=True,
             timeout=SECONDS,
-            env={**os.environ, SECRET: "x"},
+            env={**container.environment(), SECRET: "x"},
             start_new_session=True,
         )
     if done.returncode:
@@ -91,8 +94,8 @@ def red(limits: Limits, sizes: bwrap.Sizes, *, change: Change = list) -> list[st
     """What of the limits does not hold: each is really met."""
     sizes_of = (str(limits.pids), str(2 * limits.memory))
     argv = ["-I", "-S", "-c", FILLS, *sizes_of, *(path for path, _ in container.rooms(sizes))]
-    with _command(argv, limits=limits, sizes=sizes) as (made, _):
-        done = container.ask(change(made), seconds=SECONDS)
+    with _command(argv, limits=limits, sizes=sizes) as (made, _, folder):
+        done = container.ask(change(made), seconds=SECONDS, folder=folder)
     said = done.stdout.split()
     if not said:
         return [f"its folders cannot be used: {container.last_line(done.stderr)}"]
@@ -107,10 +110,11 @@ def red(limits: Limits, sizes: bwrap.Sizes, *, change: Change = list) -> list[st
 def ends_with_parent(limits: Limits, sizes: bwrap.Sizes) -> bool:
     """Whether a container hears that the process that started it is killed."""
     with (
-        _command(["-I", "-S", "-c", WAITS], limits=limits, sizes=sizes) as (made, _),
+        _command(["-I", "-S", "-c", WAITS], limits=limits, sizes=sizes) as (made, _, _),
         subprocess.Popen(  # noqa: S603
             [sys.executable, "-I", "-S", "-c", STARTER, *made],
             stdout=subprocess.PIPE,
+            env=container.environment(),
             start_new_session=True,
         ) as started,
     ):
@@ -125,8 +129,8 @@ def ends_with_parent(limits: Limits, sizes: bwrap.Sizes) -> bool:
 @contextlib.contextmanager
 def _command(
     argv: Sequence[str], *, limits: Limits, sizes: bwrap.Sizes
-) -> Iterator[tuple[list[str], int]]:
-    """The command line of a container that is removed at the end, and its user."""
+) -> Iterator[tuple[list[str], int, str]]:
+    """The command line of a container that is removed in the end, its user, where to start it."""
     settings, name = container.current(), f"djsci-probe-{secrets.token_hex(6)}"
     with users.lease() as uid, tempfile.TemporaryDirectory(prefix="djsci-probe-") as folder:
         run = container.Run(name, container.owner(), SECONDS, uid)
@@ -137,6 +141,7 @@ def _command(
                     argv, run, settings=settings, limits=limits, seccomp=profile, sizes=sizes
                 ),
                 bwrap.NOBODY if uid is None else uid,
+                folder,
             )
         finally:
             with contextlib.suppress(OSError, subprocess.SubprocessError):

@@ -26,6 +26,10 @@ GUEST = "/djsci"  # where the guest lies, sent on stdin
 GUEST_SIZE = 4 << 20
 OWNER, RUN = "djsci.owner", "djsci.run"
 ASKING = 60.0  # seconds that the program may take to answer
+TOLD = (
+    *("PATH", "HOME", "USER", "LOGNAME", "LANG", "TMPDIR", "XDG_", "DBUS_SESSION_BUS_ADDRESS"),
+    *("CONTAINER_", "CONTAINERS_", "STORAGE_", "DOCKER_", "CONTAINERD_", "NERDCTL_", "LIMA_"),
+)
 INSTALL = "Install podman (or docker, or nerdctl), or name it in DJSCI['CONTAINER']['command']."
 BUILD = "Make it with `djsci image --from-environment`, or with `djsci image --containerfile PATH`."
 
@@ -127,10 +131,19 @@ def arguments(
             ["--tmpfs", f"{path}:rw,nosuid,nodev,mode=1777,size={size}"]
             for path, size in rooms(sizes)
         ),
-        *([["--read-only-tmpfs=false"], ["--timeout", str(int(run.seconds))]] if is_podman else []),
+        *(_of_podman(run) if is_podman else []),
         *([["--runtime", settings.runtime]] if settings.runtime else []),
         *([option] for option in settings.options),
         ["--entrypoint", "python3"],
+    ]
+
+
+def _of_podman(run: Run) -> list[list[str]]:
+    """What only podman has: no more folders, no proxies of the server's, a deadline outside too."""
+    return [
+        ["--read-only-tmpfs=false"],
+        ["--http-proxy=false"],
+        ["--timeout", f"{run.seconds:.0f}"],
     ]
 
 
@@ -174,11 +187,24 @@ def missing(settings: Settings) -> str | None:
     return f"The level container cannot be had: {os.path.basename(program)} says: {said}"
 
 
-def ask(command: Sequence[str], *, seconds: float = ASKING) -> "subprocess.CompletedProcess[str]":
-    """What the program answers."""
+def ask(
+    command: Sequence[str], *, seconds: float = ASKING, folder: str = "/"
+) -> "subprocess.CompletedProcess[str]":
+    """What the program answers, started in `folder`: podman may leave a file there."""
     return subprocess.run(  # noqa: S603 - our own program
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        cwd=folder,
+        env=environment(),
     )
+
+
+def environment() -> dict[str, str]:
+    """What the program is told by variables: where its things are, nothing of the server's."""
+    return {name: value for name, value in os.environ.items() if name.startswith(TOLD)}
 
 
 def last_line(text: str) -> str:

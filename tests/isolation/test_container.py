@@ -59,11 +59,11 @@ def test_every_option_of_a_container_is_said() -> None:
     --ulimit fsize=469762048:469762048|--ulimit memlock=65536:65536|--ulimit nproc=10:10|
     --ipc private|--shm-size 1|--tmpfs /tmp:rw,nosuid,nodev,mode=1777,size=2|
     --tmpfs /workdir:rw,nosuid,nodev,mode=1777,size=3|
-    --tmpfs /djsci:rw,nosuid,nodev,mode=1777,size=4194304|--read-only-tmpfs=false|--timeout 100|
-    --entrypoint python3"""
+    --tmpfs /djsci:rw,nosuid,nodev,mode=1777,size=4194304|--read-only-tmpfs=false|
+    --http-proxy=false|--timeout 100|--entrypoint python3"""
     wanted = [option.strip() for option in expected.split("|")]
     assert flags() == wanted
-    podmans = {"--read-only-tmpfs=false", "--timeout 100"}
+    podmans = {"--read-only-tmpfs=false", "--http-proxy=false", "--timeout 100"}
     assert set(wanted) - set(flags(is_podman=False)) == podmans
 
 
