@@ -1,6 +1,7 @@
 """A worker in a container: the guest is sent on its stdin, and the run's socket is relayed."""
 
 import asyncio
+import codecs
 import contextlib
 import json
 import os
@@ -85,21 +86,30 @@ class RemoteWorker(Worker):
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             raise StartFailed(f"no guest in the container{self._last_words()}") from None
         self._far.setblocking(False)
-        for pipe in self.ends[1:]:
-            os.set_blocking(pipe, False)
+        for pipe in self.ends[1:]:  # raw output comes on the run's socket too: one order
+            os.close(pipe)
+        del self.ends[1:]
         self._relays = [loop.create_task(self._hear(said)), loop.create_task(self._tell())]
 
     async def hello(self) -> None:
-        """Wait until it is ready. Raises `StartFailed`."""
-        await self._heard()
-        data = self.sock.recv(frames.MOST)
-        said = json.loads(frames.parse(data)[1]) if data else {}
+        """Wait until it is ready; what libraries print as they load is no run's. Raises
+        `StartFailed`.
+        """
+        kind = frames.STDERR
+        while kind in (frames.STDOUT, frames.STDERR):
+            await self._heard()
+            data = self.sock.recv(frames.MOST)
+            kind, body = frames.parse(data) if data else (b"", b"")
+            if kind == frames.STDERR:
+                self._errors.write(body)
+        said = json.loads(body) if kind == frames.OBJECT else {}
         if said.get("type") != "hello" or said.get("v") != frames.VERSION:
             raise StartFailed(f"the container's worker was not ready{self._last_words()}")
 
     async def _hear(self, said: asyncio.StreamReader) -> None:
         """Give on what comes, in its order; who reads it makes it wait."""
         loop = asyncio.get_running_loop()
+        raw = {OUT: (frames.STDOUT, _decoder()), ERR: (frames.STDERR, _decoder())}
         with contextlib.suppress(asyncio.IncompleteReadError, OSError):
             while True:
                 head = await said.readexactly(HEAD)
@@ -109,8 +119,10 @@ class RemoteWorker(Worker):
                 body = await said.readexactly(size)
                 if channel == PACKET:
                     await loop.sock_sendall(self._far, body)
-                elif channel in (OUT, ERR):
-                    await _put(self.ends[1 if channel == OUT else 2], body)
+                elif channel in raw:
+                    kind, decoder = raw[channel]
+                    text = decoder.decode(body).encode()
+                    await loop.sock_sendall(self._far, frames.frame(kind, text))
                 elif channel == EXITED:
                     self._said = _end_of(body)
 
@@ -214,6 +226,10 @@ class RemoteWorker(Worker):
         super().close()
 
 
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("replace")
+
+
 def _end_of(body: bytes) -> dict[str, Any]:
     """How a worker ended, as whoever sits in the container says."""
     said = json.loads(body)
@@ -229,18 +245,3 @@ async def _end_of_process(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
-
-
-async def _put(pipe: int, data: bytes) -> None:
-    """Write all of it to a pipe that does not block."""
-    loop, view = asyncio.get_running_loop(), memoryview(data)
-    while view:
-        try:
-            view = view[os.write(pipe, view) :]
-        except BlockingIOError:
-            ready = asyncio.Event()
-            loop.add_writer(pipe, ready.set)
-            try:
-                await ready.wait()
-            finally:
-                loop.remove_writer(pipe)

@@ -18,8 +18,9 @@ from typing import Any
 from . import forkserver, frames, processes, worker
 
 PREAMBLE = "djsci-guest 1"
+KEPT = ("PATH", "DJSCI_FONTS")  # of the image's variables
 PACKET, OUT, ERR, SIGNAL, DEADLINE, EXITED = b"p", b"o", b"e", b"s", b"d", b"x"
-PIECE = 1 << 16
+PIECE = 1 << 15  # bytes of raw output: as text, with what cannot be read, they fit a frame
 HEAD = 5
 OUT_OF_MEMORY = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 
@@ -27,7 +28,8 @@ OUT_OF_MEMORY = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.o
 def main() -> None:
     """`argv` ends in the options as JSON: mark, seconds, environment, folder, preload."""
     options: dict[str, Any] = json.loads(sys.argv[-1])
-    environment = {"PATH": os.environ.get("PATH", os.defpath), **options["environment"]}
+    kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+    environment = {**kept, **options["environment"]}
     os.environ.clear()
     os.environ.update(environment)
     processes.adopt_orphans()

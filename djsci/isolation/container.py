@@ -213,8 +213,9 @@ def last_line(text: str) -> str:
 
 
 def write_profile(path: Path) -> Path:
-    """djsci's seccomp profile as a file that the program reads."""
-    path.write_text(json.dumps(profile()))
+    """djsci's seccomp profile as a file that the program reads; it is written once."""
+    if not path.exists():
+        path.write_text(json.dumps(profile()))
     return path
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from . import container
+from . import container, fonts
 
 PROGRAMS = (
     *("sh", "bash", "env", "cat", "ls", "cp", "mv", "rm", "mkdir", "ln", "chmod", "echo", "printf"),
@@ -83,7 +83,12 @@ def paths_of(packages: Sequence[str] = ()) -> list[Path]:
     found += [path for path in (Path(sys.prefix, "pyvenv.cfg"),) if path.exists()]
     found += _files_of(packages) if packages else [*map(Path, sorted(_package_folders()))]
     found += [path for name in PROGRAMS if (path := Path("/usr/bin", name)).exists()]
-    found += [path for name in (*ETC, *SHARED) if (path := Path(name)).exists()]
+    listed = fonts.offered()
+    found += [
+        path
+        for name in (*ETC, *SHARED, *([listed] if listed else []))
+        if (path := Path(name)).exists()
+    ]
     return found
 
 
@@ -264,9 +269,11 @@ def _entry(name: str, size: int) -> tarfile.TarInfo:
 def configuration(digest: str) -> dict[str, Any]:
     """An image of one layer: what podman, docker and nerdctl load."""
     path = os.pathsep.join((str(Path(sys.executable).parent), "/usr/local/bin:/usr/bin:/bin"))
+    listed = fonts.offered()
+    offered = [f"{fonts.VARIABLE}={listed}"] if listed else []
     return {
         "architecture": MACHINES[platform.machine()],
         "os": "linux",
-        "config": {"Env": [f"PATH={path}"], "WorkingDir": container.WORK},
+        "config": {"Env": [f"PATH={path}", *offered], "WorkingDir": container.WORK},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }
