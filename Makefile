@@ -22,8 +22,7 @@ run: $(VENV)/.installed ## from a fresh clone to a seeded server on 127.0.0.1:80
 test: check ## everything that CI runs: the checks, the tests, the browser's tests
 	@sh .ci/browser
 	@sh .ci/bubblewrap
-	$(PY) -m pytest tests --ignore=tests/e2e
-	@if ls tests/e2e/test_*.py >/dev/null 2>&1; then set -x; $(PY) -m pytest tests/e2e; fi
+	@PY='$(PY)' sh .ci/tests
 
 faults: $(VENV)/.tested ## every test, those too that `make test` leaves out for their time
 	$(PY) -m pytest tests --ignore=tests/e2e -m 'faults or not faults'
@@ -63,4 +62,5 @@ $(VENV)/.installed: $(VENV)/.made pyproject.toml
 $(VENV)/.tested: $(VENV)/.installed
 	@echo "installing what the tests need"
 	@$(PY) -m pip install -qq --group dev
+	@$(PY) -m pip install -qq --upgrade --no-deps --target $(VENV)/beside --group beside
 	@touch $@

@@ -20,6 +20,7 @@ POSTGRESQL_OPTIONS = {
     "options": "-c statement_timeout=30000 -c lock_timeout=5000"
     " -c idle_in_transaction_session_timeout=60000",
 }
+BROKER = os.environ.get("DJSCI_BROKER") or os.environ.get("CELERY_BROKER_URL", "")
 
 
 class JsonSerializer:

@@ -3,16 +3,18 @@
 `DJSCI_DATA` the folder of everything that is written · `DJSCI_STATIC` that of collected static
 files (in `DJSCI_DATA`) · `DJSCI_SECRET_KEY` · `DJSCI_DEBUG=1` · `DJSCI_HOSTS` the names it answers
 to, with commas · `DJSCI_HTTPS=1` behind a proxy that ends TLS and sets `X-Forwarded-Proto` ·
-`DJSCI_TRUSTED_PROXIES` · `DATABASE_URL` · `REDIS_URL` · `DJSCI_OPTIONS` the setting `DJSCI` as a
-JSON object.
+`DJSCI_TRUSTED_PROXIES` · `DATABASE_URL` · `REDIS_URL` · `DJSCI_BROKER`, or `CELERY_BROKER_URL`:
+Celery workers execute, rung by this broker (docs/celery.md) · `DJSCI_LOG` `json`, or `text` as on
+a terminal · `DJSCI_OPTIONS` the setting `DJSCI` as a JSON object.
 """
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from .environment import database, is_on, names, private_folder, secret_key
+from .environment import BROKER, database, is_on, names, private_folder, secret_key
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA = private_folder(Path(os.environ.get("DJSCI_DATA") or BASE_DIR / "data"))
@@ -84,7 +86,14 @@ if REDIS_URL:  # failed logins and tokens are then counted over all processes
         }
     }
 
+CELERY_BROKER_URL = BROKER
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1  # a bell behind a run would wait for its end
+
 DJSCI: dict[str, Any] = {
+    "DISPATCHER": "celery" if BROKER else "local",
     "TRUSTED_PROXIES": names("DJSCI_TRUSTED_PROXIES"),
     **json.loads(os.environ.get("DJSCI_OPTIONS") or "{}"),
 }
@@ -137,14 +146,19 @@ LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
 USE_TZ = True
 
+LOG = os.environ.get("DJSCI_LOG") or ("text" if sys.stderr.isatty() else "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "formatters": {
+        "json": {"()": "djsci.access.logs.JsonLines"},
+        "text": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"},
+    },
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": LOG}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {
         "django": {"handlers": [], "level": "WARNING"},  # to the root: not by mail
+        "django.server": {"handlers": [], "level": "INFO", "propagate": True},
         "djsci": {"level": "INFO"},
     },
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import console
+from . import console, fanout
 from .printing import DELAY_WORK, FLOOD_WORK
 from .rounds import Reading, ratios
 from .workloads import NOTEBOOK, PANDAS, PLOTS, PY
@@ -77,6 +77,7 @@ BARS = (
     ),
     *_bar("C1", console.NAIVE, console.OURS, 10, console.LOG_WORK),
     *_bar("C2", console.FRAME_BAR, console.OURS, 1, console.FRAME_WORK, is_cost=True),
+    *_bar("F1", fanout.BARE, fanout.OURS, 1.5, fanout.WORK, is_cost=True),
     *_bar("C3", console.TASK_BAR, console.OURS, 1, console.TASK_WORK, is_cost=True),
 )
 

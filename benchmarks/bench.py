@@ -17,7 +17,20 @@ from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import Any
 
-from . import bare, bars, console, engines, environments, memory, peers, printing, report, sites
+from . import (
+    bare,
+    bars,
+    console,
+    engines,
+    environments,
+    fanout,
+    memory,
+    peers,
+    printing,
+    report,
+    sites,
+    workers,
+)
 from .rounds import Found, Way, machine, measure, say, summary
 
 HERE = Path(__file__).resolve().parent
@@ -70,6 +83,8 @@ async def _ways(stack: AsyncExitStack, found: Found, *, is_quick: bool) -> list[
     made += await printing.ways(stack)
     if not is_quick:
         made += await console.ways(stack, found)
+        made += await fanout.ways(stack, found)
+        made += await workers.ways(stack, found)
     for server in ("uvicorn", "daphne"):
         of_site = await asyncio.to_thread(
             sites.ways, blocking, found, server, is_quick=is_quick, more=printing.files()

@@ -55,6 +55,19 @@ def put(content: bytes) -> str:
     return sha256
 
 
+def try_storage() -> None:
+    """Write and remove something, where it is a folder; others are asked a question. Raises."""
+    store = storage()
+    folder = _local_folder(store)
+    if folder is None:
+        store.exists(path(hashlib.sha256().hexdigest()))
+        return
+    content = secrets.token_bytes(4096)  # whole blocks: a full disk takes empty files
+    sha256 = hashlib.sha256(content).hexdigest()
+    _put_file(folder / sha256[:2], sha256, content)
+    (folder / sha256[:2] / sha256).unlink(missing_ok=True)
+
+
 def get(sha256: str) -> bytes:
     """The content of a blob, compared with its name. Raises `BlobMissing`, `BlobChanged`."""
     with _open(sha256) as file:
@@ -81,19 +94,22 @@ def discard(sha256: str, *, before: datetime) -> bool:
     return _remove(storage(), path(sha256), before.timestamp())
 
 
-def purge(referenced: Container[str], *, older_than: float = KEPT_SECONDS) -> int:
+def purge(
+    referenced: Container[str], *, older_than: float = KEPT_SECONDS, rehearses: bool = False
+) -> int:
     """Remove the blobs that nothing refers to and that are older than `older_than` seconds.
 
-    How many were removed. What an interrupted `put` or `discard` left goes as well.
+    How many were removed, or would be. What an interrupted `put` or `discard` left goes as well.
     """
     store = storage()
     before = time.time() - older_than
+    remove = _is_older if rehearses else _remove
     removed = 0
     with suppress(FileNotFoundError):
         for folder in store.listdir(FOLDER)[0]:
             for name in store.listdir(f"{FOLDER}/{folder}")[1]:
                 if name not in referenced:
-                    removed += _remove(store, f"{FOLDER}/{folder}/{name}", before)
+                    removed += remove(store, f"{FOLDER}/{folder}/{name}", before)
     return removed
 
 
@@ -138,10 +154,14 @@ def _open(sha256: str) -> BinaryIO:
         raise BlobMissing from error
 
 
+def _is_older(store: Storage, name: str, before: float) -> bool:
+    return store.get_modified_time(name).timestamp() <= before
+
+
 def _remove(store: Storage, name: str, before: float) -> bool:
     folder = _local_folder(store)
     try:
-        if store.get_modified_time(name).timestamp() > before:
+        if not _is_older(store, name, before):
             return False
         if folder is None:
             store.delete(name)

@@ -17,7 +17,7 @@ from .access import requests as access
 from .access.callers import Caller
 from .access.database import in_database, in_files
 from .core import requests, schema
-from .core.errors import BadParameters, BadRequest, NotAuthenticated, TooLarge
+from .core.errors import BadParameters, BadRequest, DjsciError, NotAuthenticated, TooLarge
 from .guest.requests import HandlerRequest
 from .models import PrivateFile
 
@@ -45,6 +45,15 @@ async def identify(request: HttpRequest, *, is_unsafe: bool) -> tuple[Caller, bo
         return caller, verdict == "ask"
 
     return await in_database(look_up)
+
+
+async def is_staff(request: HttpRequest) -> bool:
+    """Whether one of the staff calls; whatever is wrong with the caller: no."""
+    try:
+        caller, _ = await identify(request, is_unsafe=False)
+    except DjsciError:
+        return False
+    return caller.is_authenticated and bool(getattr(caller.user, "is_staff", False))
 
 
 async def signed_in(request: HttpRequest, *, is_unsafe: bool = False) -> Caller:

@@ -11,7 +11,7 @@ from djsci.access import addresses, origins
 from djsci.core.connections import MOST_HOSTS, OPEN, parse_host
 from djsci.isolation import probe, python
 
-from . import conf, options, served
+from . import brokers, conf, options, served, walled
 
 _POSITIVE = (
     *("TIMEOUT", "OUTPUT_LIMIT", "RESULT_LIMIT", "UPLOAD_LIMIT", "MEMORY_LIMIT", "PIDS_LIMIT"),
@@ -22,7 +22,6 @@ _POSITIVE_OR_NONE = ("RUNNING", "RUNNING_PER_USER", "RUNNING_PER_FILE")
 _MAPPINGS = ("ENGINES", "CONNECTIONS", "CONTAINER", "ENVIRONMENTS", "POOL", "RETENTION")
 _LISTS = ("QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
 _TEXTS = ("ISOLATION", "DISPATCHER", "STORAGE")
-_DISPATCHERS = ("local",)
 _IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 
@@ -127,7 +126,7 @@ def _container() -> Iterator[CheckMessage]:
         conf.container()
     except ValueError as error:
         hint = '{"command": "podman", "image": "djsci-guest", "runtime": "runsc", "options": []}'
-        yield Error(f"DJSCI['CONTAINER']: {error}.", hint=hint, id="djsci.E022")
+        yield Error(f"DJSCI['CONTAINER']: {error}.", hint=hint, id="djsci.E023")
 
 
 def _isolation() -> Iterator[CheckMessage]:
@@ -202,10 +201,7 @@ def _leases() -> Iterator[CheckMessage]:
 
 
 def _names() -> Iterator[CheckMessage]:
-    dispatcher, alias = conf.get("DISPATCHER"), conf.get("STORAGE")
-    if dispatcher not in _DISPATCHERS:
-        text = f"DJSCI['DISPATCHER']: there is no dispatcher {dispatcher!r}."
-        yield Error(text, hint=f"One of {', '.join(_DISPATCHERS)}.", id="djsci.E010")
+    alias = conf.get("STORAGE")
     if alias not in settings.STORAGES:
         text = f"DJSCI['STORAGE']: STORAGES has no alias {alias!r}."
         yield Error(text, id="djsci.E011")
@@ -235,7 +231,8 @@ def _sqlite(alias: str, chosen: Mapping[str, Any]) -> Iterator[CheckMessage]:
 def _layer() -> Iterator[CheckMessage]:
     layer = (getattr(settings, "CHANNEL_LAYERS", None) or {}).get("default", {})
     engine = settings.DATABASES.get("default", {}).get("ENGINE", "")
-    is_one_process = settings.DEBUG or engine.endswith(".sqlite3")
+    is_local = conf.get("DISPATCHER") == "local"
+    is_one_process = is_local and (settings.DEBUG or engine.endswith(".sqlite3"))
     if layer.get("BACKEND") == _IN_MEMORY and not is_one_process:
         text = "The in-memory channel layer reaches one process; others hear of news by polling."
         hint = "channels_redis.pubsub.RedisPubSubChannelLayer reaches them all."
@@ -256,9 +253,11 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _isolation,
     _connections,
     _environments,
+    walled.users_of_runs,
     _leases,
     _names,
     _databases,
+    brokers.dispatcher,
     _layer,
     served.stored_content,
     served.static_files,

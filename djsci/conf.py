@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "QUEUE_PER_USER": 50,  # queued runs of a user
     "QUEUE": 1000,  # queued runs in all
     "POOL": {"size": 2, "preload": ["numpy", "pandas", "matplotlib.pyplot"], "recycle": 3600},
-    "DISPATCHER": "local",  # who executes an admitted run
+    "DISPATCHER": "local",  # who executes an admitted run: local, celery, or a dotted path
     "QUEUES": ["default"],  # the queues that this process's executor serves
     "DRAIN": 30,  # seconds that running runs get at shutdown
     "LEASE": 30,  # seconds after which a silent executor has lost its runs
@@ -71,6 +71,8 @@ class Intervals:
     stream_age: float = 600.0
     frame_bytes: int = 256 * KIB
     frame_events: int = 256
+    ring_budget: float = 2.0  # of each step at the broker
+    ring_again: float = 15.0  # after which a bell may be lost
     database_retry: float = 60.0
     queued_for: float = 24 * 3600.0
     kept_key: float = 24 * 3600.0

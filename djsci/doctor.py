@@ -16,7 +16,8 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from jupyter_client.kernelspec import KernelSpecManager
 
-from . import __version__, conf
+from . import __version__, conf, ways
+from .core.errors import IsolationUnavailable
 from .engines import registry
 from .engines.kernel import KernelEngine
 from .isolation import container, probe, python
@@ -32,7 +33,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Try everything that a run needs, one finding each."""
+    """Try everything that a run needs, a finding for each line of what is said of it."""
     for subject, look in (
         ("python", _python),
         ("database", _database),
@@ -41,6 +42,7 @@ def examine() -> Iterator[Finding]:
         ("layer", _layer),
         ("isolation", _isolation),
         ("container", _container),
+        ("limits", _limits),
         ("environments", _environments),
     ):
         try:
@@ -48,10 +50,11 @@ def examine() -> Iterator[Finding]:
         except Exception as error:
             text = " ".join(str(error).split()) or "no details"
             yield Finding(
-                subject=subject, text=f"{type(error).__name__}: {text}"[:400], is_good=False
+                subject=subject, text=f"{type(error).__name__}: {text}"[:2000], is_good=False
             )
         else:
-            yield Finding(subject=subject, text=text)
+            for line in text.splitlines():
+                yield Finding(subject=subject, text=line)
 
 
 def _python() -> str:
@@ -135,7 +138,17 @@ def _isolation() -> str:
     if not found["bwrap"] and nested:
         found["bwrap"] = f"holds, but runs are spawned, not forked: {nested}"
     lines = "; ".join(f"{name}: {reason or 'holds'}" for name, reason in found.items())
-    return f"runs are walled by {registry.level()!r} ({lines})"
+    try:
+        return f"runs are walled by {registry.level()!r} ({lines})"
+    except IsolationUnavailable as error:
+        raise RuntimeError(
+            f"every run is refused at {conf.get('ISOLATION')!r} ({lines})"
+        ) from error
+
+
+def _limits() -> str:
+    """Each limit of a run with what holds it to that on this machine, a line each."""
+    return "\n".join(f"{name:<11} {way}" for name, way in ways.of_limits(registry.level()).items())
 
 
 def _container() -> str:

@@ -203,6 +203,17 @@ class Run(models.Model):
         return self.state not in LIVE
 
 
+class Tally(models.Model):
+    """How often something has happened on this site: it never falls, whatever is removed."""
+
+    name = models.CharField(max_length=64, primary_key=True)
+    count = models.BigIntegerField(default=0)
+    changed = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.count}"
+
+
 class LogRow(models.Model):
     """Events `first` to `last` of a run, one event's JSON a line."""
 

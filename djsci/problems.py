@@ -11,7 +11,15 @@ from django.http import Http404, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
 
 from .core import errors
-from .core.errors import BadRequest, DjsciError, Forbidden, NoCapacity, NotFound, TooLarge
+from .core.errors import (
+    BadRequest,
+    DjsciError,
+    Draining,
+    Forbidden,
+    NoCapacity,
+    NotFound,
+    TooLarge,
+)
 from .core.events import dumps
 
 logger = logging.getLogger("djsci.problems")
@@ -139,6 +147,7 @@ def translated(error: Exception) -> DjsciError:
     """The error of ours that says what any exception means to the caller."""
     match error:
         case DjsciError():
+            _note_refusal(error)
             return error
         case OperationalError() | InterfaceError():
             logger.warning("the database is away: %s", type(error).__name__)
@@ -155,6 +164,12 @@ def translated(error: Exception) -> DjsciError:
             return BadRequest("The request cannot be read.")
     logger.error("a surface failed", exc_info=error)
     return ServerFailed()
+
+
+def _note_refusal(error: DjsciError) -> None:
+    """What the site would not take; a drain is told to all who are there, so once is enough."""
+    if error.status in (429, 503) and not isinstance(error, Draining):
+        logger.warning("refused with %d %s: %s", error.status, error.code, error.detail)
 
 
 class ServerFailed(DjsciError):

@@ -131,11 +131,12 @@ def server(
     folder = Path(tempfile.mkdtemp(prefix="djsci-live-"))
     place = data or folder / "data"
     try:
-        with _database(database) as url:
+        with new_database(database) as url:
             paths = [folder, ROOT, *([modules] if modules else ())]
             variables = _environment(paths, place, url, redis, environment)
             _write_settings(folder, settings or {}, intervals or {})
-            _migrate(place, database or "", variables)
+            if "DATABASE_URL" not in (environment or {}):  # else it is there, as it is
+                _migrate(place, database or "", variables)
             with _running(kind, folder, place, variables) as site:
                 yield site
     finally:
@@ -210,13 +211,14 @@ def _migrate(data: Path, server: str, variables: Mapping[str, str]) -> None:
 
 
 @contextmanager
-def _database(server: str | None) -> Iterator[str]:
+def new_database(server: str | None, *, is_empty: bool = False) -> Iterator[str]:
     """A new database on this PostgreSQL, dropped afterwards; "" for SQLite."""
     if server is None:
         yield ""
         return
     name = f"djsci_live_{secrets.token_hex(6)}"
-    template = f' TEMPLATE "{_templates[server]}"' if server in _templates else ""
+    is_copy = server in _templates and not is_empty
+    template = f' TEMPLATE "{_templates[server]}"' if is_copy else ""
     _on_postgres(server, f'CREATE DATABASE "{name}"{template}')
     try:
         yield urlsplit(server)._replace(path=f"/{name}").geturl()
@@ -249,6 +251,66 @@ def _running(kind: str, folder: Path, data: Path, variables: dict[str, str]) -> 
             site.seeder.kill()
             site.seeder.communicate()
         _end(process)
+
+
+@dataclass
+class Worker:
+    """A Celery worker of a site's project."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    def said(self) -> str:
+        """What the worker wrote so far, the end of it."""
+        return self.log.read_text(encoding="utf-8", errors="replace")[-6000:]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send the signal and wait for the end; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def worker(
+    site: Site,
+    *,
+    slots: int = 4,
+    queues: str = "djsci.default",
+    name: str = "one",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Worker]:
+    """A worker that has said that it is ready; killed by its pid unless it has ended."""
+    log = site.log.with_name(f"worker-{name}")
+    command = [sys.executable, "-m", "celery", "-A", "asgi_project", "worker", "-P", "threads"]
+    more = ["-c", str(slots), "-Q", queues, "-n", f"{name}@%h", "-l", "INFO"]
+    quiet = ["--without-gossip", "--without-mingle"]
+    with log.open("ab") as said:
+        process = subprocess.Popen(
+            [*command, *more, *quiet],
+            cwd=ROOT,
+            env={**site.environment, **(environment or {})},
+            stdout=said,
+            stderr=said,
+        )
+    started = Worker(process, log)
+    try:
+        _ready(started)
+        yield started
+    except BaseException:
+        print(f"--- the worker {name} said:\n{started.said()}")
+        raise
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait(10)
+
+
+def _ready(started: Worker) -> None:
+    until = time.monotonic() + START_SECONDS
+    while " ready." not in started.log.read_text(encoding="utf-8", errors="replace"):
+        assert started.process.poll() is None, started.said()
+        assert time.monotonic() < until, started.said()
+        time.sleep(0.05)
 
 
 def _seeding(variables: dict[str, str], log: Path) -> "subprocess.Popen[bytes]":

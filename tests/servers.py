@@ -133,16 +133,32 @@ def _reason(error: BaseException) -> str:
     return " ".join([str(error), *output.decode(errors="replace").split()])[:1000]
 
 
+def rabbitmq_url() -> str:
+    """The URL of a RabbitMQ that runs: what `DJSCI_TEST_RABBITMQ` names, else this machine's."""
+    url = os.environ.get("DJSCI_TEST_RABBITMQ") or "amqp://guest:guest@127.0.0.1:5672//"
+    from kombu import Connection
+
+    try:
+        with Connection(url, connect_timeout=5) as connection:
+            connection.connect()
+    except Exception as error:
+        absent("rabbitmq", f"no answer: {_reason(error)}")
+    return url
+
+
 @contextmanager
-def valkey_url() -> Iterator[str]:
-    """The URL of a Redis: what `DJSCI_TEST_REDIS` names, else a Valkey out of the wheel."""
+def valkey_url(port: int = 0) -> Iterator[str]:
+    """The URL of a Redis: what `DJSCI_TEST_REDIS` names, else a Valkey out of the wheel.
+
+    With `port` it is always a new one, which listens there.
+    """
     named = os.environ.get("DJSCI_TEST_REDIS")
-    if named:
+    if named and not port:
         yield named
         return
     program = _valkey_program()
     with tempfile.TemporaryDirectory(prefix="djsci-valkey-") as folder:
-        process, port = _start_valkey(program, folder)
+        process, port = _start_valkey(program, folder, port)
         try:
             yield f"redis://127.0.0.1:{port}/0"
         finally:
@@ -164,11 +180,16 @@ def _valkey_program() -> str:
     return str(found[0])
 
 
-def _start_valkey(program: str, folder: str) -> tuple[subprocess.Popen[bytes], int]:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as asked:
+        asked.bind(("127.0.0.1", 0))
+        return int(asked.getsockname()[1])
+
+
+def _start_valkey(program: str, folder: str, wanted: int) -> tuple[subprocess.Popen[bytes], int]:
     for _ in range(3):  # another process may take the port between our asking and its start
-        with socket.socket() as asked:
-            asked.bind(("127.0.0.1", 0))
-            port = int(asked.getsockname()[1])
+        port = wanted or free_port()
         log = Path(folder, "log")
         command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
         with log.open("wb") as said:

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import celery
 import pytest
 from django.conf import settings as now
 from django.conf.urls.static import static
@@ -78,11 +79,15 @@ def test_the_checks_are_registered():
         ({"DJSCI": {"LEASE": 14.9, "HEARTBEAT": 5}}, "djsci.E008"),
         ({"ALLOWED_HOSTS": ["127.0.0.1", "*"]}, "djsci.E009"),
         ({"DJSCI": {"DISPATCHER": "pigeons"}}, "djsci.E010"),
+        ({"DJSCI": {"DISPATCHER": "djsci.runs.dispatch.Bell"}}, "djsci.E010"),
         ({"DJSCI": {"STORAGE": "attic"}}, "djsci.E011"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}}}, "djsci.E012"),
         ({"DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": None}}}, "djsci.E012"),
         ({"DJSCI": {"ENVIRONMENTS": {"a": "/nowhere"}}}, "djsci.E021"),
-        ({"DJSCI": {"CONTAINER": {"imag": "x"}}}, "djsci.E022"),
+        ({"DJSCI": {"CONTAINER": {"imag": "x"}}}, "djsci.E023"),
+        ({"DJSCI": {"UID_RANGE": 62464}}, "djsci.E022"),
+        ({"DJSCI": {"UID_RANGE": (0, 100)}}, "djsci.E022"),
+        ({"DJSCI": {"UID_RANGE": (63000, 62000)}}, "djsci.E022"),
         ({"DJSCI": {"CONNECTIONS": {"open": {}}}}, "djsci.E020"),
         ({"DJSCI": {"CONNECTIONS": {"a": []}}}, "djsci.E020"),
         ({"DJSCI": {"CONNECTIONS": {"a": {"host": ["b:1"]}}}}, "djsci.E020"),
@@ -114,6 +119,72 @@ def test_a_mistake_is_named(settings: dict[str, Any], expected: str, databases: 
         assert ids() == {expected}
 
 
+GOOD = {
+    "broker_url": "redis://127.0.0.1:1",
+    "worker_prefetch_multiplier": 1,
+    "accept_content": ["json"],
+}
+SHARED = {
+    "DJSCI": {"DISPATCHER": "celery"},
+    "DATABASES": POSTGRES,
+    "STORAGES": {**now.STORAGES, "default": {"BACKEND": "tests.shared_storage.SharedFolder"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("settings", "chosen", "expected"),
+    [
+        ({}, {}, set()),
+        ({"CHANNEL_LAYERS": IN_MEMORY}, {}, {"djsci.W004"}),
+        ({"CHANNEL_LAYERS": IN_MEMORY, "DEBUG": True}, {}, {"djsci.W004"}),
+        ({"DATABASES": now.DATABASES}, {}, {"djsci.W031"}),
+        ({"STORAGES": now.STORAGES}, {}, {"djsci.W032"}),
+        ({}, {"worker_prefetch_multiplier": 4}, {"djsci.W034"}),
+        ({}, {"accept_content": ["json", "pickle"]}, {"djsci.W034"}),
+        ({}, {"task_time_limit": 600}, {"djsci.W034"}),
+        ({}, {"task_reject_on_worker_lost": True}, {"djsci.W034"}),
+        (
+            {},
+            {"worker_cancel_long_running_tasks_on_connection_loss": True},
+            {"djsci.W034"},
+        ),
+        ({"DJSCI": {"DISPATCHER": "celery", "TIMEOUT": 1501}}, {}, set()),
+        (
+            {"DJSCI": {"DISPATCHER": "celery", "TIMEOUT": 1501}},
+            {"broker_url": "amqp://127.0.0.1"},
+            {"djsci.W035"},
+        ),
+        ({}, {"broker_url": "amqp://127.0.0.1"}, set()),
+    ],
+    ids=str,
+)
+def test_what_celery_would_do_wrong_is_named(
+    settings: dict[str, Any], chosen: dict[str, Any], expected: set[str], databases: Any
+):
+    before = celery.current_app._get_current_object()
+    app = celery.Celery("checked", fixups=[], set_as_current=False)
+    app.conf.update({**GOOD, **chosen})
+    settings = {**SHARED, **settings}
+    databases(settings)
+    app.set_current()
+    try:
+        with override_settings(**{"ALLOWED_HOSTS": ["127.0.0.1"], **settings}):
+            assert ids() == expected
+    finally:
+        before.set_current()
+
+
+def test_celery_without_an_application_or_not_installed_is_named(
+    databases: Any, monkeypatch: pytest.MonkeyPatch
+):
+    settings = dict(SHARED)
+    databases(settings)
+    with override_settings(**settings):
+        assert ids() == {"djsci.W033"}
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert ids() == {"djsci.E030"}
+
+
 def test_sqlite_as_django_sets_it_up_is_warned_about(databases: Any):
     databases({"DATABASES": SQLITE})
     with override_settings(ALLOWED_HOSTS=[]):
@@ -135,6 +206,7 @@ def test_sqlite_as_django_sets_it_up_is_warned_about(databases: Any):
             "DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}},
         },
         {"STATIC_ROOT": "/srv/static"},
+        {"DJSCI": {"UID_RANGE": [70000, 70100]}},
         {"MEDIA_URL": "/media/"},
         {"DJSCI": {"ALLOWED_ORIGINS": ["https://a.test"], "TRUSTED_PROXIES": ["10.0.0.1", "::1"]}},
     ],
@@ -196,7 +268,8 @@ def fake(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_check_is_documented_and_tried():
-    text = "".join((ROOT / "djsci" / name).read_text() for name in ("checks.py", "served.py"))
+    names = ("checks.py", "served.py", "brokers.py", "walled.py")
+    text = "".join((ROOT / "djsci" / name).read_text() for name in names)
     known = set(re.findall(r"djsci\.[EW]\d{3}", text))
     documented = re.findall(r"^\| `(djsci\.[EW]\d{3})` \|", documents(), re.MULTILINE)
     assert len(known) > 10

@@ -87,6 +87,9 @@ def run(*arguments: str, folder: Path, **variables: str) -> "subprocess.Complete
     )
 
 
+LIMITS = ["wall", "CPU", "memory", "pids", "descriptors", "disk", "output", "result"]
+
+
 def test_the_doctor_says_what_works_and_what_does_not(tmp_path: Path):
     variables = {
         "DJSCI_DATA": str(tmp_path / "data"),
@@ -104,17 +107,24 @@ def test_the_doctor_says_what_works_and_what_does_not(tmp_path: Path):
     assert "journal wal, transactions IMMEDIATE" in after.stdout
     assert re.search(r"ok +kernels .*python3", after.stdout)
     assert re.search(r"ok +isolation +runs are walled by", after.stdout)
+    limits = re.findall(r"ok +limits +(\S+) +(\S.*)", after.stdout)
+    assert [name for name, _ in limits] == LIMITS
+    assert re.search(r"memory +1024 MiB: (cgroup v\d|.* since no cgroup can be made)", after.stdout)
 
 
-def test_the_doctor_does_not_believe_in_a_redis_that_is_not_there(tmp_path: Path):
+def test_the_doctor_does_not_believe_in_a_redis_or_a_wall_that_is_not_there(tmp_path: Path):
+    (tmp_path / "bwrap").write_text("#!/bin/sh\necho another program\n")
+    (tmp_path / "bwrap").chmod(0o755)
     variables = {
         "DJSCI_DATA": str(tmp_path / "data"),
-        "DJSCI_OPTIONS": NOTHING_LOADED,
+        "DJSCI_OPTIONS": json.dumps({**json.loads(NOTHING_LOADED), "ISOLATION": "bwrap"}),
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "REDIS_URL": "redis://127.0.0.1:1/0",
     }
     said = run("doctor", folder=ROOT, **variables)
     assert said.returncode == 1
     assert re.search(r"BAD +layer .*ConnectionError", said.stdout)
+    assert re.search(r"BAD +isolation .*is not bubblewrap. Install bubblewrap", said.stdout)
 
 
 def test_outside_a_project_the_missing_settings_are_named(tmp_path: Path):

@@ -65,6 +65,17 @@ class Stop:
         await self._forced.wait()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """What an engine has in its hands: workers, or threads, and the servers that fork them."""
+
+    ready: int = 0
+    wanted: int = 0  # that are to be ready
+    busy: int = 0
+    servers: int = 0
+    abandoned: int = 0  # threads whose run has ended and that have not returned
+
+
 class Engine(ABC):
     """Runs a source and yields its events. Iterate it under `aclosing`: closing kills the run."""
 
@@ -86,6 +97,10 @@ class Engine(ABC):
 
     async def close(self) -> None:  # noqa: B027
         """End every process and thread that this engine started."""
+
+    def stock(self) -> Stock:
+        """What it keeps ready, and what is at work."""
+        return Stock()
 
     @abstractmethod
     async def check(self) -> str | None:

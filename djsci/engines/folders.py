@@ -35,23 +35,27 @@ def remove(folder: Path) -> None:
         os.close(lock)
 
 
-def remove_abandoned(parent: str | None = None) -> int:
-    """Remove our user's folders whose process has ended; how many there were."""
+def remove_abandoned(parent: str | None = None, *, rehearses: bool = False) -> int:
+    """Remove our user's folders whose process has ended; how many there were.
+
+    `rehearses`: they are counted, and stay.
+    """
     removed = 0
     for path in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
         with contextlib.suppress(OSError):
-            removed += _remove_if_abandoned(path)
+            removed += _remove_if_abandoned(path, rehearses=rehearses)
     return removed
 
 
-def _remove_if_abandoned(path: Path) -> bool:
+def _remove_if_abandoned(path: Path, *, rehearses: bool) -> bool:
     if path.parent in _held or path.parent.lstat().st_uid != os.geteuid():
         return False
     lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
     try:
         if not _is_locked(lock):
             return False
-        shutil.rmtree(path.parent, ignore_errors=True)
+        if not rehearses:
+            shutil.rmtree(path.parent, ignore_errors=True)
         return True
     finally:
         os.close(lock)

@@ -19,7 +19,7 @@ from djsci.isolation.limits import Limits as Bounds
 from djsci.isolation.python import Python
 
 from . import tree
-from .base import Engine, Limits, Stop
+from .base import Engine, Limits, Stock, Stop
 from .conversation import Conversation
 from .ground import Ground, Project
 from .proxy import Proxy
@@ -105,6 +105,14 @@ class ForkEngine(Engine):
             self._watch = None
         await self.supply.close()
         await asyncio.to_thread(self.proxy.close)
+
+    def stock(self) -> Stock:
+        return Stock(
+            ready=self.ready,
+            wanted=self.supply.size,
+            busy=len(self._running),
+            servers=self.supply.servers,
+        )
 
     async def check(self) -> str | None:
         try:
@@ -223,10 +231,17 @@ class ForkEngine(Engine):
             self._watch = asyncio.create_task(self._watch_memory())
 
     async def _watch_memory(self) -> None:
-        """Of workers that no control group bounds as a whole."""
-        while loose := self._unbounded():
+        """Of workers that no control group bounds as a whole; of the rest what the kernel did.
+
+        It may end a child of the run for its memory: that is the run's end.
+        """
+        while self._running:
             await asyncio.sleep(WATCH)
-            processes = await self.supply.aside(tree.snapshot)
+            loose = self._unbounded()
+            for worker in [run.worker for run in self._running]:
+                if worker.is_alive and await self.supply.aside(worker.is_over_memory):
+                    worker.kill()
+            processes = await self.supply.aside(tree.snapshot) if loose else {}
             for worker, most in loose:
                 if await self.supply.aside(partial(tree.is_over, worker.pid, processes, most)):
                     worker.is_over = True

@@ -18,7 +18,7 @@ from djsci.isolation import fonts, probe, users
 from djsci.isolation.limits import Limits as Bounds
 
 from . import tree
-from .base import Engine, Limits, Stop
+from .base import Engine, Limits, Stock, Stop
 from .execution import Execution
 from .ground import Ground
 from .pool import NATIVE, Pool
@@ -65,6 +65,9 @@ class KernelEngine(Engine):
             await asyncio.gather(self._watch, return_exceptions=True)
             self._watch = None
         await self.pool.close()
+
+    def stock(self) -> Stock:
+        return Stock(ready=self.pool.ready, wanted=self.pool.size, busy=len(self.pool.busy))
 
     async def check(self) -> str | None:
         try:

@@ -19,7 +19,7 @@ from djsci.isolation import probe, python, users
 from djsci.isolation.python import Python
 from djsci.models import PrivateFile, Version
 
-from .base import Engine
+from .base import Engine, Stock
 from .fork import ForkEngine, SpawnEngine
 from .ground import Project
 from .kernel import KernelEngine
@@ -166,8 +166,17 @@ def level(wanted: str = "auto") -> str:
             site = "process"
     names = [name for name in probe.LEVELS if name in (site, wanted)]
     if site not in probe.LEVELS or wanted not in (*probe.LEVELS, "auto") or probe.probe(names[-1]):
+        _log_refusal(site, wanted)
         raise IsolationUnavailable
     return names[-1]
+
+
+def _log_refusal(site: str, wanted: str) -> None:
+    """The reason is for the log and the doctor: who calls learns only that there is no wall."""
+    levels = [name for name in (site, wanted) if name in probe.LEVELS] or ["bwrap", "landlock"]
+    reasons = [reason for name in levels if (reason := probe.probe(name))]
+    asked = f"{conf.get('ISOLATION')!r}, {wanted!r}"
+    logger.error("No run starts at %s: %s", asked, " ".join(reasons) or "there is no such level")
 
 
 def _configured(kind: str) -> str:
@@ -270,6 +279,10 @@ class Engines:
                 await engine.open()
                 self._open[choice] = engine
             return self._open[choice]
+
+    def stock(self) -> dict[Choice, Stock]:
+        """What each open engine has in its hands; from any thread."""
+        return {choice: engine.stock() for choice, engine in list(self._open.items())}
 
     async def warm(self) -> None:
         """Make the site's own engines ready before the first run asks for them."""

@@ -176,6 +176,8 @@ class RemoteWorker(Worker):
     def _hang_up(self) -> None:
         if self._to is not None and not self._to.is_closing():
             self._to.transport.abort()
+        elif self._to is None and self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
 
     async def _force(self) -> None:
         await asyncio.wait({self.code}, timeout=POLITE)

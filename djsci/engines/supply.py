@@ -59,6 +59,12 @@ class Supply:
         self._refill: asyncio.Task[None] | None = None
         self._burials: set[asyncio.Task[object]] = set()
 
+    @property
+    def servers(self) -> int:
+        """How many fork servers live: the present one, and old ones whose runs go on."""
+        known = [*self._old, *([self.server] if self.server else [])]
+        return sum(server.is_alive for server in known)
+
     def open(self) -> None:
         """Make the folder and the thread that starts everything, and begin to fill."""
         if self.folder is None:

@@ -12,7 +12,7 @@ from djsci.core.events import End, Event, FinalState, Status
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
 
-from .base import Engine, Limits, Stop
+from .base import Engine, Limits, Stock, Stop
 from .capture import capture
 from .outbox import Outbox
 from .playing import Play
@@ -114,6 +114,11 @@ class ThreadEngine(Engine):
         if self._is_open:
             self._is_open = False
             capture.close()
+
+    def stock(self) -> Stock:
+        executions = list(self._threads.values())
+        abandoned = sum(execution.is_abandoned for execution in executions)
+        return Stock(busy=len(executions) - abandoned, abandoned=abandoned)
 
     async def check(self) -> str | None:
         return None

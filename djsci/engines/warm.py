@@ -5,13 +5,14 @@ import hashlib
 import time
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from djsci.core.events import End, Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
 
-from .base import Limits, Stop
+from .base import Limits, Stock, Stop
 from .conversation import Conversation
 from .fork import ForkEngine
 from .templates import Template
@@ -43,6 +44,9 @@ class WarmEngine(ForkEngine):
         self.templates.clear()
         await asyncio.gather(*(template.close() for template in list(self._all)))
         await super().close()
+
+    def stock(self) -> Stock:
+        return replace(super().stock(), servers=len(self._all))
 
     async def execute(
         self, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop

@@ -244,7 +244,10 @@ class Run:
 
     def _wait_leftovers(self) -> None:
         end = time.monotonic() + LEFTOVERS
-        loop = self.loop or (self._cells_loop() if "asyncio" in sys.modules else None)
+        loop = self.loop
+        if loop is None and "asyncio" in sys.modules:
+            with contextlib.suppress(OSError):  # it may have used up its descriptors
+                loop = self._cells_loop()
         while time.monotonic() < end:
             tasks = asyncio.all_tasks(loop) if loop is not None else set()
             if not tasks and not any(map(_is_left, threading.enumerate())):

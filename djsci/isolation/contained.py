@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import bwrap, canaries, container, users
+from . import bwrap, canaries, container, cures, users
 from .limits import Limits
 
 SECONDS = 60.0
@@ -126,13 +126,17 @@ def ends_with_parent(limits: Limits, sizes: bwrap.Sizes) -> bool:
         return bool(ended) and started.stdout.read() == b""
 
 
+def _lease() -> contextlib.AbstractContextManager[int | None]:
+    return users.lease(cures.users_here(cures.look()))
+
+
 @contextlib.contextmanager
 def _command(
     argv: Sequence[str], *, limits: Limits, sizes: bwrap.Sizes
 ) -> Iterator[tuple[list[str], int, str]]:
     """The command line of a container that is removed in the end, its user, where to start it."""
     settings, name = container.current(), f"djsci-probe-{secrets.token_hex(6)}"
-    with users.lease() as uid, tempfile.TemporaryDirectory(prefix="djsci-probe-") as folder:
+    with _lease() as uid, tempfile.TemporaryDirectory(prefix="djsci-probe-") as folder:
         run = container.Run(name, container.owner(), SECONDS, uid)
         profile = container.write_profile(Path(folder, "seccomp.json"))
         try:

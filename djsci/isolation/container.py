@@ -81,6 +81,10 @@ def find(settings: Settings) -> str:
     raise FileNotFoundError(f"{wanted} is not here. {INSTALL}")
 
 
+def _is_podman(program: str) -> bool:
+    return os.path.basename(program) == "podman"
+
+
 def command(
     argv: Sequence[str],
     run: Run,
@@ -94,7 +98,7 @@ def command(
     program = find(settings)
     options = arguments(
         run,
-        is_podman=os.path.basename(program) == "podman",
+        is_podman=_is_podman(program),
         settings=settings,
         limits=limits,
         seccomp=seccomp,
@@ -166,8 +170,13 @@ def bounded(settings: Settings, name: str, memory: int) -> list[str]:
 
 
 def removed(settings: Settings, *names: str) -> list[str]:
-    """The command line that ends containers, whatever they do, and forgets them."""
-    return [find(settings), "rm", "--force", *names]
+    """The command line that ends containers, whatever they do, and forgets them.
+
+    podman removes none of them where one is gone already, unless it is told to ignore that.
+    """
+    program = find(settings)
+    ignored = ["--ignore"] if _is_podman(program) else []
+    return [program, "rm", "--force", *ignored, *names]
 
 
 def missing(settings: Settings) -> str | None:

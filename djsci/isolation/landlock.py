@@ -3,7 +3,6 @@
 import ctypes
 import json
 import os
-import platform
 import struct
 import sys
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,6 @@ OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE | 1 << 15
 SOCKETS = MAKE_SOCK | REMOVE_FILE | READ_DIR
 BITS = {1: 13, 2: 14, 3: 15, 4: 15}  # rights on files, by ABI; 16 from ABI 5 on
 TCP, SCOPES = 0b11, 0b11  # bind and connect; abstract sockets and signals
-LEAST_ABI, LEAST_ABI_WITH_UID = 6, 3
 SYSTEM = (
     *("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc/alternatives", "/etc/fonts", "/etc/ssl"),
     *("/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/mime.types", "/proc"),
@@ -53,18 +51,6 @@ class Rules(NamedTuple):
 def abi() -> int:
     """The kernel's Landlock version; 0 where it has none."""
     return max(0, int(libc().syscall(CREATE_RULESET, None, ctypes.c_size_t(0), 1)))
-
-
-def missing(*, has_own_uid: bool) -> str | None:
-    """Why this kernel cannot hold the level, and what to do."""
-    if sys.platform != "linux" or platform.machine() not in seccomp.ARCHITECTURES:
-        return "Landlock needs Linux on x86_64 or aarch64."
-    found, least = abi(), LEAST_ABI_WITH_UID if has_own_uid else LEAST_ABI
-    if found == 0:
-        return "This kernel has no Landlock: boot it with landlock in its list lsm=."
-    if found < least:
-        return f"This kernel's Landlock has ABI {found}, and {least} is needed: use Linux 6.12."
-    return None
 
 
 def interpreter_paths() -> tuple[str, ...]:
@@ -157,7 +143,7 @@ def enter(
     limits.apply()
     paths = (*interpreter_paths(), *readable, *(NETWORK if has_network else ()))
     restrict(Rules(paths, (folder,), is_only_wall=not has_network))
-    seccomp.install(seccomp.program(has_network=has_network))
+    seccomp.install(seccomp.program(has_network=has_network, shares_ipc=True))
     os.environ.update(TMPDIR=folder, MPLCONFIGDIR=f"{folder}/.matplotlib")
     return folder
 

@@ -32,11 +32,15 @@ class Level(NamedTuple):
 LEVELS: Mapping[str, Level] = {
     "process": Level(process.enter),
     "landlock": Level(
-        landlock.enter, partial(seccomp.program, has_network=False), confine=landlock.confine
+        landlock.enter,
+        partial(seccomp.program, has_network=False, shares_ipc=True),
+        confine=landlock.confine,
     ),
     "bwrap": Level(nest.enter, seccomp.program, nest.fork, nest.confine, has_init=True),
     "landlock+network": Level(
-        partial(landlock.enter, has_network=True), seccomp.program, confine=landlock.confine
+        partial(landlock.enter, has_network=True),
+        partial(seccomp.program, has_network=True, shares_ipc=True),
+        confine=landlock.confine,
     ),
     "bwrap+network": Level(
         partial(nest.enter, has_network=True),

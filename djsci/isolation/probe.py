@@ -15,12 +15,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import bwrap, canaries, contained, container, landlock, nest, users
+from . import bwrap, canaries, contained, container, cures, landlock, nest, users
 from .limits import Limits
 
 LEVELS = ("process", "landlock", "bwrap", "container")
 NESTED = "nested"  # bwrap, and a wall for each child of a fork server inside it
 HOURLY = 3600.0
+DEAD = "nothing starts: "
 SECONDS = 30.0
 SECRET = "DJSCI_PLANTED_SECRET"  # noqa: S105
 ALLOWED = {"HOME", "LANG", "LC_CTYPE", "PATH", "PWD", "TMPDIR", "IPYTHONDIR"}
@@ -60,7 +61,8 @@ def missing(level: str) -> str | None:
         return f"There is no level {level!r}."
     if level == "container":
         return container.missing(container.current())
-    reason = landlock.missing(has_own_uid=os.geteuid() == 0)
+    facts = cures.look()
+    reason = cures.of_landlock(facts) or cures.of_users(facts, cures.users_here(facts))
     if level != "landlock" and not reason:
         try:
             bwrap.find()
@@ -98,21 +100,40 @@ def _renew(level: str) -> None:
 def _probe(level: str) -> str | None:
     if level == "process" or (reason := missing(level)):
         return None if level == "process" else reason
+    if level == "container":
+        return _probe_container()
     try:
         red = run(level)
-        if level == "container":
-            return _said(level, red or contained.red(LIMITS, SIZES))
         if level == "bwrap" and not red:
             red = bare(level)
         if not red and not ends_with_parent(level):
             red = ["it outlives its server"]
     except (OSError, subprocess.SubprocessError) as error:
-        return f"The level {level} cannot be had: {error}"
+        return f"The level {level} cannot be had: {error}. {_cure(f'{DEAD}{error}')}"
     return _said(level, red)
 
 
+def _probe_container() -> str | None:
+    try:
+        red = run("container") or contained.red(LIMITS, SIZES)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"The level container cannot be had: {error}"
+    return f"The level container does not hold: {'; '.join(red)}." if red else None
+
+
 def _said(level: str, red: Sequence[str]) -> str | None:
-    return f"The level {level} does not hold: {'; '.join(red)}." if red else None
+    """What is red, with what to change, each cure once."""
+    found: dict[str, list[str]] = {}
+    for name in red:
+        found.setdefault(_cure(name), []).append(name)
+    lines = [f"{', '.join(names)}. {cure}" for cure, names in found.items()]
+    return f"The level {level} does not hold: {' '.join(lines)}" if red else None
+
+
+def _cure(red: str) -> str:
+    if red.startswith(DEAD):
+        return cures.of_start(red, cures.look())
+    return cures.of_canary(red)
 
 
 def run(level: str, *, change: Change = _as_it_is) -> list[str]:
@@ -136,7 +157,7 @@ def _found(level: str, change: Change) -> tuple[dict[str, Any] | str, int, Seque
         with planting() as planted:
             found = contained.canaries_in(planted, limits=LIMITS, sizes=SIZES, change=change)
             return found, planted["hits"](), contained.EXISTS
-    with planting() as planted, users.lease() as uid, _folder(uid) as folder:
+    with planting() as planted, _lease() as uid, _folder(uid) as folder:
         place = {"bwrap": bwrap.SOCKETS, NESTED: None}.get(level, f"{folder}/s")
         given = {name: value for name, value in planted.items() if name != "hits"}
         argv = [canaries.__file__, json.dumps({**given, "sockets": place, "sizes": ROOM}), level]
@@ -152,11 +173,15 @@ def _found(level: str, change: Change) -> tuple[dict[str, Any] | str, int, Seque
         )
         expected = [path for path in planted["exists"] if os.path.exists(path)]
         if done.returncode:
-            return f"nothing starts: {_last(done.stderr)}", 0, expected
+            return f"{DEAD}{_last(done.stderr)}", 0, expected
         try:
             return json.loads(done.stdout), planted["hits"](), expected
         except ValueError:
             return "what should start the canaries started something else", 0, expected
+
+
+def _lease() -> contextlib.AbstractContextManager[int | None]:
+    return users.lease(cures.users_here(cures.look()))
 
 
 @contextlib.contextmanager
@@ -172,7 +197,7 @@ def _folder(uid: int | None) -> Iterator[str]:
 
 def ends_with_parent(level: str, *, change: Change = _as_it_is) -> bool:
     """Whether a run ends when the process that started it is killed."""
-    with users.lease() as uid, _folder(uid) as folder:
+    with _lease() as uid, _folder(uid) as folder:
         argv = ["-c", "import time; print('up', flush=True); time.sleep(20)"]
         command = _command(level, argv, folder=folder, uid=uid, change=change)
         starter = [sys.executable, "-I", "-S", "-c", STARTER, *command]
@@ -214,11 +239,7 @@ def _command(
 
 def _last(text: str) -> str:
     lines = [line for line in text.strip().splitlines() if line.strip()]
-    last = lines[-1] if lines else "it said nothing"
-    if "namespace" in last or "uid map" in last or "NET" in last or "proc" in last:
-        last += " (allow user namespaces to unprivileged users: sysctl user.max_user_namespaces,"
-        last += " kernel.apparmor_restrict_unprivileged_userns, a container's seccomp profile)"
-    return last
+    return lines[-1].removesuffix(".") if lines else "it said nothing"
 
 
 @contextlib.contextmanager
@@ -260,7 +281,7 @@ def _hits(listener: socket.socket) -> int:
 
 
 def judge(level: str, found: Mapping[str, Any], expected: Sequence[str]) -> list[str]:
-    """What of the canaries' report is red at this level."""
+    """What of the canaries' report is red at this level; each has its cure in `cures.CANARIES`."""
     checks = {
         "a secret is in the environment": set(found["environment"]) <= ALLOWED,
         "no-new-privileges is off": found["no_new_privileges"] == "1",

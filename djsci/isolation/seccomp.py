@@ -7,7 +7,7 @@ import struct
 from functools import cache
 
 from .libc import libc
-from .syscalls import CHECKED, REFUSED
+from .syscalls import CHECKED, REFUSED, SHARED
 
 ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 X32 = 0x40000000
@@ -29,11 +29,18 @@ Instruction = tuple[int, int, int, int]
 
 @cache
 def program(
-    architecture: str | None = None, *, has_network: bool = True, may_nest: bool = False
+    architecture: str | None = None,
+    *,
+    has_network: bool = True,
+    may_nest: bool = False,
+    shares_ipc: bool = False,
+    listens: bool = False,
 ) -> bytes:
     """The profile as an array of `struct sock_filter`, as bwrap's --seccomp takes it.
 
     `has_network=False` is for a level without a network namespace: no connection, no datagram.
+    `listens`: but for connections to it, as a kernel's clients make them, on unix sockets; TCP
+    cannot be told from them. `shares_ipc` is for a level without a namespace for SysV's objects.
     `may_nest` lets a fork server build its children's walls; they install the whole profile.
     Raises `KeyError` for an architecture that has no table.
     """
@@ -46,11 +53,14 @@ def program(
     ]
     if column == 0:
         code += [(AT_LEAST, 0, 1, X32), (RETURN, 0, 0, KILL)]
-    for name, numbers in REFUSED.items():
+    for name, numbers in {**REFUSED, **(SHARED if shares_ipc else {})}.items():
         number = numbers[column]
         if number is not None and not (may_nest and name in FOR_WALLS):
             code += [(EQUAL, 0, 1, number), _refuse()]
-    for name, body in _checks(has_network=has_network, may_nest=may_nest).items():
+    checks = _checks(has_network=has_network, may_nest=may_nest)
+    if not (has_network or listens):
+        checks["listen"] = [_refuse()]  # Landlock minds bind, not a port that the kernel chooses
+    for name, body in checks.items():
         code += [(EQUAL, 0, len(body), CHECKED[name][column]), *body]
     code.append((RETURN, 0, 0, ALLOW))
     return b"".join(struct.pack("=HBBI", *instruction) for instruction in code)

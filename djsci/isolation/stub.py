@@ -43,8 +43,10 @@ def main(argv: list[str]) -> None:
         Limits(**steps["limits"]).apply()
     if steps.get("rules"):
         landlock.restrict(landlock.rules_from(steps["rules"]))
-    if steps.get("network") is False:
-        seccomp.install(seccomp.program(has_network=False))
+    if (has_network := steps.get("network")) is not None:
+        listens = bool(steps["rules"]["sockets"])
+        given = {"has_network": has_network, "shares_ipc": True, "listens": listens}
+        seccomp.install(seccomp.program(**given))
     if steps.get("folder"):
         os.environ.update(HOME=steps["folder"], TMPDIR=steps["folder"])
     close_others({*steps.get("keep", ()), steps.get("seccomp_fd") or 0})

@@ -69,7 +69,15 @@ REFUSED: Mapping[str, tuple[int | None, int | None]] = {
     "vhangup": (153, 58),
 }
 
-# Allowed or refused by their arguments.
+# Where runs share the server's: they would meet there, and leave what outlives them.
+SHARED: Mapping[str, tuple[int, int]] = {
+    "shmget": (29, 194),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+}
+
+# Allowed or refused by their arguments, or by what the run is given.
 CHECKED: Mapping[str, tuple[int, int]] = {
     "clone": (56, 220),
     "clone3": (435, 435),
@@ -77,6 +85,7 @@ CHECKED: Mapping[str, tuple[int, int]] = {
     "socket": (41, 198),
     "socketpair": (53, 199),
     "connect": (42, 203),
+    "listen": (50, 201),
     "sendto": (44, 206),
     "sendmsg": (46, 211),
     "sendmmsg": (307, 269),

@@ -43,7 +43,7 @@ def take(users: tuple[int, int] = RANGE) -> tuple[int, socket.socket] | None:
             held.close()
             continue
         return uid, held
-    raise NoUser(f"No user id from {users[0]} to {users[1]} is free.")
+    raise NoUser(f"No user id from {users[0]} to {users[1]} is free: UID_RANGE is too small.")
 
 
 def _in_turn(users: tuple[int, int]) -> Iterator[int]:

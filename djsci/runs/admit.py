@@ -21,7 +21,7 @@ from djsci.engines import registry
 from djsci.guest.requests import HandlerRequest, UploadedFile, User
 from djsci.models import PrivateFile, Run, Version
 
-from . import dispatch, executor, log
+from . import dispatch, executor, log, rings
 from .claims import FORMAT
 from .gate import enter_gate
 
@@ -86,9 +86,8 @@ async def start(
     call = await in_files(
         _prepare, asked, parameters or {}, text_parameters, request, path=path, files=files
     )
-    started = await in_database(_admit, call)
-    if started.is_new:
-        dispatch.ring()
+    started, bells = await in_database(_admit, call)
+    dispatch.current().ring(bells)
     return started
 
 
@@ -158,25 +157,25 @@ def _digest(request: HandlerRequest, parameters: Mapping[str, Any], *, is_own: b
     return hashlib.sha256(parts.encode() + b"\0" + request.body).hexdigest()
 
 
-def _admit(call: Call) -> Started:
+def _admit(call: Call) -> tuple[Started, list[dispatch.Bell]]:
     try:
         return _insert(call)
     except IntegrityError:
         earlier = _earlier(call)
         if earlier is not None:
-            return earlier
+            return earlier, []
         if not Version.objects.filter(pk=call.version.pk).exists():
             raise NotFound from None  # the file was deleted since it was looked up
         raise
 
 
 @transaction.atomic
-def _insert(call: Call) -> Started:
+def _insert(call: Call) -> tuple[Started, list[dispatch.Bell]]:
     """Quotas are counted and the run is written, with seq 1, under one lock."""
     enter_gate()
     earlier = _earlier(call)
     if earlier is not None:
-        return earlier
+        return earlier, []
     _check_quotas(call)
     now = timezone.now()
     settings = call.file.settings
@@ -201,7 +200,7 @@ def _insert(call: Call) -> Started:
     )
     line = log.numbered(Status(state="queued").to_json(), seq=1, t=now.timestamp())
     log.append(log.Append(run_id=run.pk, lease=0, head=0, lines=[line]))
-    return Started(run_id=run.pk, is_new=True)
+    return Started(run_id=run.pk, is_new=True), rings.admitted(run)
 
 
 def _earlier(call: Call) -> Started | None:

@@ -4,13 +4,13 @@ import os
 import platform
 import uuid
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from djsci import __version__, conf
@@ -21,7 +21,7 @@ from .gate import enter_gate
 from .log import from_now
 
 FORMAT = 1
-_BUSY = ("starting", "running", "cancelling")
+IS_BUSY = Q(state__in=("starting", "running", "cancelling"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _read(path: str) -> str:
         return ""
 
 
-def register(executor: uuid.UUID, *, slots: int) -> None:
+def register(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> None:
     """Write the row of this process's executor, unless it is there."""
     pid = os.getpid()
     Executor.objects.get_or_create(
@@ -89,7 +89,7 @@ def register(executor: uuid.UUID, *, slots: int) -> None:
             "pid": pid,
             "process_started": process_started(pid),
             "version": __version__,
-            "queues": conf.get("QUEUES"),
+            "queues": sorted(queues),
             "slots": slots,
             "seen": Now(),
         },
@@ -108,58 +108,112 @@ def beat(executor: uuid.UUID, *, busy: int, is_draining: bool) -> None:
 
 def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> Taken:
     """Take at most `slots` startable runs: of who has the fewest running, then the oldest."""
-    queued = Run.objects.filter(state="queued", cancel="", format__lte=FORMAT, queue__in=queues)
+    queued = _queued().filter(queue__in=queues)
     # Looked at first without the lock: an idle executor must not hold up those who write.
     return _claim(executor, slots, queued) if queued.exists() else Taken([], False)
+
+
+def _queued() -> QuerySet[Run]:
+    return Run.objects.filter(state="queued", cancel="", format__lte=FORMAT)
 
 
 @transaction.atomic
 def _claim(executor: uuid.UUID, slots: int, runs: QuerySet[Run]) -> Taken:
     enter_gate()
-    register(executor, slots=slots)
-    waiting = runs.order_by("created")[: conf.get("QUEUE")]
-    queued = list(waiting.values("pk", "user", "file", "timeout", "file__settings"))
-    found = len(queued)
-    counts = _Counts()
+    register(executor, slots=slots, queues=conf.get("QUEUES"))
+    counts = Counts(Run.objects.filter(IS_BUSY))
+    waiting = in_order(runs)
     claims: list[Claim] = []
-    while queued and len(claims) < slots and counts.host < conf.running_slots():
-        queued = [run for run in queued if counts.allow(run)]
-        if not queued:
+    for run in in_turn(waiting, counts):
+        if len(claims) >= slots or counts.host >= conf.running_slots():
             break
-        run = min(queued, key=lambda run: counts.users[run["user"]])
-        queued.remove(run)
         taken = _take(executor, run["pk"], run["timeout"])
         if taken:
             claims.append(taken)
-            counts.add(run["user"], run["file"])
-    return Taken(claims, are_left=found > len(claims))
+            counts.add(run)
+    return Taken(claims, are_left=len(waiting) > len(claims))
 
 
-class _Counts:
-    """How many runs are executed: of each user, of each file, on this host."""
+def claim_one(
+    executor: uuid.UUID, run_id: str, *, slots: int, queues: Collection[str] | None
+) -> Claim | None:
+    """Take this one run; None: it is not queued, nor in one of `queues`, or a limit is reached.
 
-    def __init__(self) -> None:
+    Of these only a limit leaves it to be rung again: its bell was eaten.
+    """
+    run = _queued().filter(pk=run_id)
+    if queues is not None:
+        run = run.filter(queue__in=queues)
+    return _claim_one(executor, run, slots, queues or ()) if run.exists() else None
+
+
+@transaction.atomic
+def _claim_one(
+    executor: uuid.UUID, runs: QuerySet[Run], slots: int, queues: Collection[str]
+) -> Claim | None:
+    enter_gate()
+    register(executor, slots=slots, queues=queues)
+    counts = Counts(Run.objects.filter(IS_BUSY))
+    most = conf.get("RUNNING")
+    for run in in_turn(in_order(runs), counts):
+        if most is None or counts.host < most:
+            return _take(executor, run["pk"], run["timeout"])
+    runs.update(rung_at=None)
+    return None
+
+
+def in_order(runs: QuerySet[Run]) -> list[dict[str, Any]]:
+    """What decides on queued runs, the oldest first."""
+    columns = ("pk", "user", "file", "queue", "timeout", "file__settings")
+    return list(runs.order_by("created").values(*columns)[: conf.get("QUEUE")])
+
+
+def in_turn(runs: Sequence[dict[str, Any]], counts: "Counts") -> Iterator[dict[str, Any]]:
+    """Those that may start: of the user with the fewest running, then the oldest.
+
+    Who takes one adds it to `counts`.
+    """
+    left = list(runs)
+    while left := [run for run in left if counts.allow(run)]:
+        run = min(left, key=lambda run: counts.users[run["user"]])
+        left.remove(run)
+        yield run
+
+
+def is_limited(run: Mapping[str, Any]) -> bool:
+    """Whether there is a limit for the run's user or for its file."""
+    return _limits(run) != (None, None)
+
+
+def _limits(run: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    of_file = [conf.get("RUNNING_PER_FILE"), (run["file__settings"] or {}).get("concurrency")]
+    per_file = min((limit for limit in of_file if limit is not None), default=None)
+    return conf.get("RUNNING_PER_USER"), per_file
+
+
+class Counts:
+    """How many of some runs there are: of each user, of each file, on this host."""
+
+    def __init__(self, runs: QuerySet[Run]) -> None:
         self.users: Counter[object] = Counter()
         self.files: Counter[object] = Counter()
         self.host = 0
-        rows = Run.objects.filter(state__in=_BUSY).values_list("user", "file", "executor__host")
-        for user, file, host in rows:
+        for user, file, host in runs.values_list("user", "file", "executor__host"):
             self.users[user] += 1
             self.files[file] += 1
             self.host += host == platform.node()
 
     def allow(self, run: Mapping[str, Any]) -> bool:
         """Whether one more of the run's user and of its file may be executed now."""
-        per_user = conf.get("RUNNING_PER_USER")
-        of_file = [conf.get("RUNNING_PER_FILE"), run["file__settings"].get("concurrency")]
-        per_file = min((limit for limit in of_file if limit is not None), default=None)
+        per_user, per_file = _limits(run)
         return (per_user is None or self.users[run["user"]] < per_user) and (
             per_file is None or self.files[run["file"]] < per_file
         )
 
-    def add(self, user: object, file: object) -> None:
-        self.users[user] += 1
-        self.files[file] += 1
+    def add(self, run: Mapping[str, Any]) -> None:
+        """One more, on this host."""
+        self.users[run["user"]] += 1
+        self.files[run["file"]] += 1
         self.host += 1
 
 

@@ -24,7 +24,7 @@ Listener = Callable[[Ring], None]
 _lock = threading.Lock()
 _listeners: dict[str, set[tuple[asyncio.AbstractEventLoop, Listener]]] = defaultdict(set)
 _broadcast: Callable[[Ring], None] | None = None
-local_executor: Any = None  # the id of this process's executor
+local_executor: Any = None  # the id of this process's executor, if it executes
 
 
 @contextmanager
@@ -57,10 +57,27 @@ def ring(run_id: str, *, head: int, is_final: bool) -> None:
         broadcast(signal)
 
 
+def is_elsewhere(executor: Any) -> bool:
+    """Whether a run of this executor (None: it waits for one) rings in another process."""
+    return local_executor is None or executor not in (None, local_executor)
+
+
 def set_broadcast(broadcast: Callable[[Ring], None] | None) -> None:
     """Say who carries rings to other processes; None: nobody."""
     global _broadcast
     _broadcast = broadcast
+
+
+def failures() -> int:
+    """How many rings to other processes were lost."""
+    return _broadcast.failures if isinstance(_broadcast, LayerBroadcast) else 0
+
+
+def try_layer(seconds: float) -> None:
+    """Send a ring that nobody hears, where rings leave the process. Raises what the layer does."""
+    broadcast = _broadcast
+    if isinstance(broadcast, LayerBroadcast):
+        broadcast.attempt(seconds)
 
 
 def group(run_id: str) -> str:
@@ -112,6 +129,12 @@ class LayerBroadcast:
             "final": ring.is_final,
         }
         await self._within_budget(self._layer.group_send(group(run_id), message))
+
+    def attempt(self, seconds: float) -> None:
+        """Send something, from a thread that may wait. Raises what the layer does."""
+        message = {"type": "djsci.ring", "run": "", "seq": 0, "final": False}
+        sending = self._layer.group_send(group("nobody"), message)
+        asyncio.run_coroutine_threadsafe(sending, self._loop).result(seconds)
 
     async def _within_budget(self, sending: Awaitable[Any]) -> None:
         try:

@@ -6,11 +6,12 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from django.db.models.functions import Now
 
 from djsci import blobs, conf, versions
-from djsci.access import permissions
+from djsci.access import logs, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
 from djsci.core.errors import DjsciError
@@ -31,6 +32,9 @@ from .writer import DatabaseAway, Writer
 
 logger = logging.getLogger("djsci.runs")
 
+# What became of a run that this process was told to execute; `queued`: again, for another one.
+Outcome = Literal["ended", "queued", "refused", "lost"]
+
 
 @dataclass(slots=True, kw_only=True)
 class Execution:
@@ -50,29 +54,37 @@ class Execution:
         self.stop.force()
 
 
-async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> None:
+async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> Outcome:
     """Run it to its end. Never raises: what goes wrong is the run's state, or in the log file."""
-    run_id = execution.claim.run_id
-    recorder: Recorder | None = None
+    claim = execution.claim
+    with logs.about(run=claim.run_id, lease=claim.lease):
+        try:
+            return await _execute(execution, engines, writer)
+        except (LeaseLost, DatabaseAway) as error:
+            reason = type(error).__name__
+            logger.warning("run %s: %s; its lease is given up", claim.run_id, reason)
+        except Exception:
+            logger.exception("run %s could not be executed", claim.run_id)
+    return "lost"
+
+
+async def _execute(execution: Execution, engines: Engines, writer: Writer) -> Outcome:
+    run, refusal = await in_database(_load, execution.claim.run_id)
+    execution.has_retries = run.starts <= run.retries
+    recorder = _recorder(run, execution, writer)
     try:
-        run, refusal = await in_database(_load, run_id)
-        execution.has_retries = run.starts <= run.retries
-        recorder = _recorder(run, execution, writer)
         await recorder.add(Status(state="starting"))
         end = await _run(run, refusal, execution, engines, recorder)
         if execution.is_lost:
-            raise LeaseLost(run_id)
+            raise LeaseLost(run.pk)
         if _may_start_again(run, execution, end):
             await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
-        else:
-            await recorder.end(end)
-    except (LeaseLost, DatabaseAway) as error:
-        logger.warning("run %s: %s; its lease is given up", run_id, type(error).__name__)
-    except Exception:
-        logger.exception("run %s could not be executed", run_id)
+            return "queued"
+        await recorder.end(end)
+        logger.info("run %s: %s after %.3f s", run.pk, end.state, end.elapsed or 0.0)
+        return "ended"
     finally:
-        if recorder is not None:
-            await recorder.abort()
+        await recorder.abort()
 
 
 def _recorder(run: Run, execution: Execution, writer: Writer) -> Recorder:

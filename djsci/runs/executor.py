@@ -8,17 +8,21 @@ import threading
 import time
 import uuid
 from collections.abc import Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import connections
 
 from djsci import conf
+from djsci.access import logs
 from djsci.access.database import close_connections, in_database
-from djsci.engines.registry import Engines
+from djsci.engines.base import Stock
+from djsci.engines.registry import Choice, Engines
 from djsci.isolation import process
 
-from . import claims, doorbell, sweep
-from .execute import Execution, execute
+from . import claims, dispatch, doorbell, rings, sweep
+from .execute import Execution, Outcome, execute
 from .writer import Writer
 
 logger = logging.getLogger("djsci.executor")
@@ -27,16 +31,34 @@ _lock = threading.Lock()
 _current: "Executor | None" = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role:
+    """What an executor does beside sweeping; `slots` and `queues` None: as the settings say."""
+
+    executes: bool
+    claims: bool = False  # looks for queued runs itself; else it takes those that it is told
+    slots: int | None = None
+    queues: tuple[str, ...] | None = None
+
+
+SERVER = Role(executes=True, claims=True)
+SWEEPER = Role(executes=False)
+
+
 class Executor:
     """Claims runs while it has slots, holds their leases, ends them when told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, role: Role = SERVER) -> None:
         process.hide()
+        self.role = role
         self.pid = os.getpid()
         self.id = uuid.uuid4()
+        if role.executes:
+            logs.of_process(executor=str(self.id))
         self.is_draining = False
         self._running: dict[str, Execution] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._told = 0  # runs of `execute`, from the asking to their end
         self._idle = threading.Event()
         self._idle.set()
         self._stopped = threading.Event()
@@ -69,7 +91,12 @@ class Executor:
     @property
     def slots(self) -> int:
         """How many runs this process executes at once."""
-        return conf.running_slots()
+        return conf.running_slots() if self.role.slots is None else self.role.slots
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """Whose runs it executes."""
+        return tuple(conf.get("QUEUES")) if self.role.queues is None else self.role.queues
 
     def soon(self, work: Coroutine[Any, Any, Any]) -> None:
         """Start a coroutine on the executor's loop, from any thread."""
@@ -83,11 +110,63 @@ class Executor:
 
     def warm(self) -> None:
         """Make the site's own engines ready before the first run asks for them."""
-        self.soon(self._engines.warm())
+        if self.role.executes:
+            self.soon(self._engines.warm())
+
+    def stock(self) -> dict[Choice, Stock]:
+        """What this process's engines keep ready, and what is at work in them."""
+        return self._engines.stock()
 
     def ring(self) -> None:
         """A run may be startable: claim, if a slot is free."""
-        self.soon(self._claim())
+        if self.role.claims:
+            self.soon(self._claim())
+
+    def execute(self, run_id: str) -> Outcome:
+        """Claim this one run and execute it to its end, while the calling thread waits."""
+        asked = asyncio.run_coroutine_threadsafe(self._execute_told(run_id), self._loop)
+        while self._thread.is_alive():
+            with suppress(TimeoutError):
+                return asked.result(1)
+        return "lost"
+
+    async def _execute_told(self, run_id: str) -> Outcome:
+        self._told += 1
+        self._idle.clear()  # before the look at `is_draining`, as in `_claim_once`
+        try:
+            claim = await self._claim_told(run_id)
+            if claim is None:
+                return "refused"
+            try:
+                return await self._begin(Execution(claim=claim))
+            finally:
+                self.soon(self._ring_held_back())
+        finally:
+            self._told -= 1
+            self._rest()
+
+    async def _claim_told(self, run_id: str) -> claims.Claim | None:
+        try:
+            if self.is_draining or not self.role.executes:
+                return await in_database(rings.unring, [run_id])
+            queues = self.role.queues or None
+            return await in_database(
+                claims.claim_one, self.id, run_id, slots=self.slots, queues=queues
+            )
+        except Exception as error:  # its bell is eaten; the sweep rings again
+            logger.warning("claiming %.40r failed: %s", run_id, type(error).__name__)
+            return None
+
+    async def _ring_held_back(self) -> None:
+        try:
+            dispatch.current().ring(await in_database(rings.after_end))
+        except Exception as error:
+            logger.warning("ringing the next run failed: %s", type(error).__name__)
+
+    def _rest(self) -> None:
+        """Tell a drain when nothing runs any more and nothing is being claimed."""
+        if not (self._running or self._told or self._claiming.locked()):
+            self._idle.set()
 
     async def _claim(self) -> None:
         """Claim until nothing is startable; a ring during a claim makes one more round."""
@@ -116,26 +195,28 @@ class Executor:
             if not self._running:
                 self._idle.set()
 
-    def _begin(self, execution: Execution) -> None:
+    def _begin(self, execution: Execution) -> "asyncio.Task[Outcome]":
         self._running[execution.claim.run_id] = execution
         task = self._loop.create_task(self._execute(execution))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
-    async def _execute(self, execution: Execution) -> None:
+    async def _execute(self, execution: Execution) -> Outcome:
         try:
-            await execute(execution, engines=self._engines, writer=self._writer)
+            return await execute(execution, engines=self._engines, writer=self._writer)
         finally:
             del self._running[execution.claim.run_id]
-            if self._are_left:
+            if not self.role.claims:
+                self._rest()
+            elif self._are_left:
                 await self._claim()  # it tells a drain that nothing runs any more
             else:
                 self._claim_later()
 
     def _claim_later(self) -> None:
         """Nothing is known to wait here: the look at the queue must not race with the answer."""
-        if not self._running and not self._claiming.locked():
-            self._idle.set()
+        self._rest()
         if self._next_claim is None:
             self._next_claim = self._loop.call_later(conf.intervals.next_claim, self._claim_next)
 
@@ -159,7 +240,8 @@ class Executor:
     def _tick_always(self) -> None:
         """Renew, hear cancels, claim, sweep: each half heartbeat, on one connection."""
         looks = sweep.Looks()
-        doorbell.local_executor = self.id
+        if self.role.executes:
+            doorbell.local_executor = self.id
         while not self._stopped.is_set():
             try:
                 self._tick(looks)
@@ -171,14 +253,18 @@ class Executor:
         connections.close_all()
 
     def _tick(self, looks: "sweep.Looks") -> None:
+        if self.role.executes:
+            self._renew()
+        self.ring()
+        sweep.sweep(looks)
+
+    def _renew(self) -> None:
         running = dict(self._running)
-        claims.register(self.id, slots=self.slots)
+        claims.register(self.id, slots=self.slots, queues=self.queues)
         claims.beat(self.id, busy=len(running), is_draining=self.is_draining)
         held = claims.renew(self.id, running)
         for run_id, execution in running.items():
             self._loop.call_soon_threadsafe(self._heed, execution, held.get(run_id))
-        self.ring()
-        sweep.sweep(looks)
 
     def _heed(self, execution: Execution, held: claims.Held | None) -> None:
         if held is None or held.lease != execution.claim.lease:
@@ -243,12 +329,15 @@ class Executor:
             logger.debug("the executor's row could not be removed")
 
 
-def start() -> Executor:
-    """This process's executor; made at the first call, and anew after a fork."""
+def start(role: Role | None = None) -> Executor:
+    """This process's executor; made at the first call, and anew after a fork.
+
+    `role` None: a serving process's, which the dispatcher decides.
+    """
     global _current
     with _lock:
         if _current is None or _current.pid != os.getpid():
-            _current = Executor()
+            _current = Executor(role or (SERVER if dispatch.current().is_local else SWEEPER))
         return _current
 
 
@@ -270,6 +359,24 @@ def drain(timeout: float) -> bool:
     return executor is None or executor.drain(timeout)
 
 
+def drain_soon() -> None:
+    """Begin to drain without waiting; a second call skips the waiting. For signal handlers."""
+    executor = current()
+    if executor is None:
+        return
+    if executor.is_draining:
+        executor.hurry()
+        return
+    executor.is_draining = True
+    threading.Thread(target=_drain, args=[executor], name="djsci-drain", daemon=True).start()
+
+
+def _drain(executor: Executor) -> None:
+    patience = float(conf.get("DRAIN"))
+    logger.info("draining: at most %g s for what runs; a second signal skips that", patience)
+    executor.drain(patience)
+
+
 def stop() -> None:
     """End this process's executor and close the pools' connections; `start` makes a new one."""
     global _current
@@ -277,6 +384,7 @@ def stop() -> None:
     if executor is not None:
         executor.stop()
         _current = None
+    dispatch.current().close(conf.intervals.ring_budget)
     close_connections()
 
 

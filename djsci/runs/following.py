@@ -77,7 +77,7 @@ class Hubs:
             else:
                 hub.note_gone()
         return doorbell.shared_layer() is None and any(
-            run.executor not in (None, doorbell.local_executor) for run in found.values()
+            doorbell.is_elsewhere(run.executor) for run in found.values()
         )
 
 

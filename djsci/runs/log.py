@@ -16,8 +16,16 @@ from djsci.core.errors import BadRequest, NotFound, Pruned
 from djsci.core.events import LIVE, End, Error, Event
 from djsci.models import LogRow, Run
 
+from . import tallies
+
 ROW_EVENTS = 256
 ROW_BYTES = 256 << 10
+QUEUED_AGAIN: dict[str, Any] = {  # the columns of a run that waits for its next executor
+    "state": "queued",
+    "executor": None,
+    "lease_until": None,
+    "rung_at": None,
+}
 
 
 def numbered(event: str, *, seq: int, t: float) -> str:
@@ -78,6 +86,24 @@ def heads(run_ids: Sequence[str]) -> dict[str, Head]:
 
 def append(item: Append) -> bool:
     """Append inside the caller's transaction; False when the lease is lost or the run is final."""
+    return append_all([item])[0]
+
+
+def append_all(items: Sequence[Append]) -> list[bool]:
+    """As `append`, for several runs in the order of their ids.
+
+    What ends is counted last: every transaction locks runs first, then tallies.
+    """
+    are_mine = [_append(item) for item in items]
+    tallies.note_ended(
+        item.columns["state"]
+        for item, is_mine in zip(items, are_mine, strict=True)
+        if is_mine and item.is_final
+    )
+    return are_mine
+
+
+def _append(item: Append) -> bool:
     size = sum(len(line.encode()) for line in item.lines)
     changed = Run.objects.filter(
         pk=item.run_id, lease=item.lease, head=item.head, state__in=LIVE

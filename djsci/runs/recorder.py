@@ -24,7 +24,7 @@ from djsci.core.events import (
     clean,
 )
 
-from .log import Append, end_columns, numbered
+from .log import QUEUED_AGAIN, Append, end_columns, numbered
 from .output import OutputCap
 from .pace import Pace
 from .references import References, Store, size_of
@@ -164,7 +164,7 @@ class Recorder:
         for piece in self._cap.finish():
             self._add_now(piece)
         self._line(Status(state="queued", detail=why))
-        await self._close({"state": "queued", "executor": None, "lease_until": None})
+        await self._close(dict(QUEUED_AGAIN))
 
     async def _close(self, columns: dict[str, Any]) -> None:
         self._is_closed = True

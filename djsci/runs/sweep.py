@@ -11,13 +11,15 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from djsci import conf
+from djsci.access import logs
 from djsci.core.events import LIVE, End, Event, Log, Status
 from djsci.isolation import container
 from djsci.models import Executor, Run
 
-from . import claims, doorbell, log, retention
+from . import claims, dispatch, doorbell, log, retention, rings, tallies
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("djsci.sweep")
+
 _ROWS = 200
 
 
@@ -35,6 +37,7 @@ def sweep(looks: Looks) -> None:
     _reap_expired(looks)
     _end_overdue()
     _end_stale_queued()
+    dispatch.current().ring(rings.again())
     now = time.monotonic()
     if now >= looks.next_minute:
         looks.next_minute = now + 60
@@ -45,6 +48,7 @@ def sweep(looks: Looks) -> None:
         went = retention.purge_some()
         if not any(went):  # else the next tick goes on: leases are renewed in between
             looks.next_hour = now + 3600
+    tallies.note_swept()
 
 
 def _reap_expired(looks: Looks) -> None:
@@ -96,6 +100,15 @@ def remove_containers() -> None:
             logger.warning("%d containers were left by processes that are gone: removed.", removed)
 
 
+def lose_open(reason: str) -> int:
+    """End every run that is open, queued or not, as `lost`; how many. For a restored database."""
+    count = 0
+    for pk, lease in Run.objects.filter(state__in=LIVE).values_list("pk", "lease"):
+        end = End(state="lost", reason=reason)
+        count += _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end))
+    return count
+
+
 def _reap(pk: str, *, lease: int, **seen: Any) -> None:
     run = Run.objects.filter(pk=pk).values("starts", "retries", "cancel").first()
     if run is None:
@@ -105,13 +118,16 @@ def _reap(pk: str, *, lease: int, **seen: Any) -> None:
     if run["starts"] <= run["retries"] and not run["cancel"]:
         message = f"{reason}; it is started again"
         events = [Log(level="warning", message=message), Status(state="queued", detail=message)]
-        columns: dict[str, Any] = {"state": "queued", "lease_until": None, "executor": None}
+        columns: dict[str, Any] = dict(log.QUEUED_AGAIN)
     else:
         if run["cancel"]:
             reason += "; a cancel had been asked for"
         end = End(state="lost", reason=reason)
         events, columns = [end], log.end_columns(end)
-    _take_over(pk, lease=lease, events=events, columns=columns, **seen)
+    if _take_over(pk, lease=lease, events=events, columns=columns, **seen):
+        tallies.note_reaped()
+        with logs.about(run=pk, lease=lease):
+            logger.warning("run %s: its executor vanished; now %s", pk, columns["state"])
 
 
 def _end_overdue() -> None:
@@ -135,10 +151,12 @@ def _end_stale_queued() -> None:
 
 def _take_over(
     pk: str, *, lease: int, events: list[Event], columns: dict[str, Any], **seen: Any
-) -> None:
-    if log.take_over(pk, lease=lease, events=events, columns=columns, **seen):
-        head, state = Run.objects.values_list("head", "state").get(pk=pk)
-        doorbell.ring(pk, head=head, is_final=state not in LIVE)
+) -> bool:
+    if not log.take_over(pk, lease=lease, events=events, columns=columns, **seen):
+        return False
+    head, state = Run.objects.values_list("head", "state").get(pk=pk)
+    doorbell.ring(pk, head=head, is_final=state not in LIVE)
+    return True
 
 
 def _forget_silent_executors() -> None:

@@ -13,7 +13,7 @@ from djsci import conf
 from djsci.models import Run
 
 from . import doorbell
-from .log import Append, append
+from .log import Append, append, append_all
 
 logger = logging.getLogger("djsci.writer")
 
@@ -60,7 +60,7 @@ class Writer:
     def _write_batch(self, waiting: list[Waiting]) -> None:
         try:
             with transaction.atomic():
-                results = [append(item) for item, _, _ in waiting]
+                results = append_all([item for item, _, _ in waiting])
         except Exception:
             logger.warning("an append failed; trying run by run", exc_info=True)
             connections.close_all()

@@ -16,7 +16,7 @@ from djsci.engines import registry
 from djsci.isolation import probe
 from djsci.models import Executor, Run
 
-from . import health
+from . import readiness
 from .page import page, render
 
 MOST_EXECUTORS = 100
@@ -34,7 +34,7 @@ def health_page(request: HttpRequest, caller: Caller) -> HttpResponse:
     if not caller.user.is_staff:
         raise Forbidden("This page is for staff.")
     context: dict[str, Any] = {
-        "checks": async_to_sync(health.checked)(),
+        "checks": async_to_sync(readiness.checked)(),
         "queues": _queues(),
         "executors": _executors(),
         "levels": _levels(),

@@ -49,12 +49,52 @@ def _frame(first: int, batch: list[str], size: int) -> Frame:
     return Frame(text=text, size=size, last=last)
 
 
+class Watch:
+    """Ends what takes longer than `seconds`, as `asyncio.timeout` does, for many that do not.
+
+    A timer for each frame would cost as much as the frame. One is set where none is running, and
+    looks, when it rings, at how long what goes on now has taken.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._began = 0.0
+        self._is_late = False
+
+    def __enter__(self) -> None:
+        self._task, self._began = asyncio.current_task(), self._loop.time()
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._seconds, self._look)
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        task, self._task = self._task, None
+        if self._is_late and task is not None and kind is asyncio.CancelledError:
+            self._is_late = False
+            if not task.uncancel():
+                raise TimeoutError
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._task is None:
+            return
+        left = self._began + self._seconds - self._loop.time()
+        if left > 0:
+            self._timer = self._loop.call_later(left, self._look)
+        else:
+            self._is_late = True
+            self._task.cancel()
+
+
 class Pump:
     """The sending half of one socket. Its frames never interleave; a stalled peer ends it."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._turn = asyncio.Lock()
+        self._watch = Watch(conf.intervals.send_blocked)
         self._is_over = False
         self.lost = asyncio.Event()
         self.bytes = 0
@@ -103,7 +143,7 @@ class Pump:
 
     async def _within_limit(self, message: dict[str, Any]) -> None:
         try:
-            async with asyncio.timeout(conf.intervals.send_blocked):
+            with self._watch:
                 await self._send(message)
         except (TimeoutError, OSError) as error:
             self._is_over = True

@@ -121,7 +121,7 @@ async def test_t1_t3_h21_a_secret_is_found_in_no_file_log_answer_or_run(
     for name, content in {"answers": b"".join(said), "kept": kept(site)}.items():
         found = content.find(body)
         assert found == -1, (name, content[max(0, found - 200) : found])
-    assert b"Bad Request: /djsci/call/talk/djsci_\xe2\x80\xa6" in site.log.read_bytes()
+    assert rb"Bad Request: /djsci/call/talk/djsci_\u2026" in site.log.read_bytes()
     assert secret not in run.text
 
 

@@ -1,6 +1,7 @@
 """Another environment's Python: what it has, and what it has not."""
 
 import asyncio
+import os
 import site
 import subprocess
 import sys
@@ -134,3 +135,17 @@ def test_a_folder_without_a_python_is_told(tmp_path: Path) -> None:
     program.write_text('#!/bin/sh\necho \'{"version": [3, 9], "paths": [], "packages": []}\'\n')
     with pytest.raises(OSError, match=r"is Python 3\.9; 3\.11 is needed"):
         python.find(str(program))
+
+
+@asynchronous
+async def test_pandas_is_preloaded_where_pyarrow_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    environment = make(tmp_path / "environment")
+    added = [*site.getsitepackages(), os.path.join(sys.prefix, "beside")]
+    packages(environment).joinpath("added.pth").write_text("\n".join(added))
+    engine = ForkEngine(size=0, preload=["pandas"], python=python.find(str(environment)))
+    loaded = "import sys\n[name in sys.modules for name in ('pandas', 'pyarrow')]"
+    assert result(await play(engine, cells(loaded))) == [True, True]
+    await engine.close()
+    assert caplog.text == ""

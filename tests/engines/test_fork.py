@@ -625,14 +625,6 @@ async def test_a_library_that_starts_threads_is_refused_by_name(
     assert "_threads_for_tests starts threads" in caplog.text
 
 
-async def test_pandas_is_preloaded_where_pyarrow_is(caplog: pytest.LogCaptureFixture) -> None:
-    engine = ForkEngine(size=0, preload=["pandas"])
-    loaded = "import sys\n[name in sys.modules for name in ('pandas', 'pyarrow')]"
-    assert result(await play(engine, cells(loaded))) == [True, True]
-    await engine.close()
-    assert caplog.text == ""
-
-
 async def test_h9_what_others_write_to_the_descriptors_is_heard(engine: ForkEngine) -> None:
     code = (
         "import os, ctypes, subprocess, sys\n"

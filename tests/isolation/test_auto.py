@@ -118,6 +118,17 @@ def _no_walls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_walls")
+def test_a_refusal_hides_the_reason_that_the_log_tells(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with override_settings(DEBUG=False, DJSCI={"ISOLATION": "landlock"}):
+        with pytest.raises(IsolationUnavailable) as refused:
+            registry.level()
+        assert "There is none." not in refused.value.detail
+        assert "There is none." in caplog.text
+
+
+@pytest.mark.usefixtures("_no_walls")
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

@@ -6,7 +6,7 @@ import struct
 import pytest
 
 from djsci.isolation import seccomp
-from djsci.isolation.syscalls import CHECKED, REFUSED
+from djsci.isolation.syscalls import CHECKED, REFUSED, SHARED
 
 ALLOWED = {"x86_64": {"read": 0, "openat": 257, "futex": 202}, "aarch64": {"read": 63, "futex": 98}}
 EPERM, ENOSYS = seccomp.ERRNO | errno.EPERM, seccomp.ERRNO | errno.ENOSYS
@@ -45,7 +45,7 @@ def ask(architecture: str, name: str, *arguments: int, **options: bool) -> int:
     value, column = seccomp.ARCHITECTURES[architecture]
     number = ALLOWED[architecture].get(name)
     if number is None:
-        number = {**REFUSED, **CHECKED}[name][column]
+        number = {**REFUSED, **SHARED, **CHECKED}[name][column]
     assert number is not None
     return decide(seccomp.program(architecture, **options), value, number, *arguments)
 
@@ -110,6 +110,7 @@ def test_socket_families(architecture: str, family: int) -> None:
         ("connect", (3,), False),
         ("sendmsg", (3,), False),
         ("sendmmsg", (3,), False),
+        ("listen", (3,), False),
         ("sendto", (3, 0, 0, 0), True),
         ("sendto", (3, 0, 0, 0x20000000), False),
     ],
@@ -128,3 +129,10 @@ def test_a_fork_server_may_build_its_childrens_walls(architecture: str) -> None:
         assert ask(architecture, call, may_nest=True) == seccomp.ALLOW
     assert ask(architecture, "ptrace", may_nest=True) == EPERM
     assert ask(architecture, "setns", may_nest=True) == EPERM
+
+
+def test_what_runs_would_share_is_refused_where_no_namespace_parts_them(architecture: str) -> None:
+    for call in SHARED:
+        assert ask(architecture, call) == seccomp.ALLOW
+        assert ask(architecture, call, shares_ipc=True) == EPERM
+    assert ask(architecture, "listen", 3, has_network=False, listens=True) == seccomp.ALLOW

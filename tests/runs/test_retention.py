@@ -1,14 +1,24 @@
 """What is stored beside the rows goes when nothing refers to it any more, and not before."""
 
+import os
+import tempfile
 from collections.abc import Callable
+from datetime import timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
 
+import pytest
 from django.core.management import call_command
 from django.test import override_settings
+from django.utils import timezone
 
 from djsci import blobs, runs, versions
+from djsci.access import audit
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
-from djsci.models import PrivateFile, Run
+from djsci.engines import folders
+from djsci.models import Audit, PrivateFile, Run, Ticket
 from djsci.runs import retention
 
 MakeFile = Callable[..., PrivateFile]
@@ -57,3 +67,78 @@ async def test_a_young_blob_is_left_for_the_row_that_is_about_to_name_it(user: o
     young = await in_database(blobs.put, b"its row comes in a moment")
     await in_database(call_command, "djsci_purge", verbosity=0)
     assert await in_database(blobs.exists, young)
+
+
+def old_run(file: PrivateFile, days: float, **columns: Any) -> Run:
+    """A run that ended that many days ago."""
+    then = timezone.now() - timedelta(days=days)
+    given = {"trigger": "api", "timeout": 60, "memory": 1, "state": "succeeded", "ended": then}
+    return Run.objects.create(file=file, version=file.version, created=then, **(given | columns))
+
+
+def told(*options: str) -> str:
+    said = StringIO()
+    call_command("djsci_purge", *options, stdout=said)
+    return said.getvalue()
+
+
+def test_a_purge_says_before_and_after_what_goes_and_keeps_the_audit(
+    make_file: MakeFile, user: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    retention.purge_blobs(older_than=-60)  # what other tests left
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = folders.make()
+    os.close(folders._held.pop(left))  # as the end of its process would
+    file = make_file("def djsci_handler(request): return 1")
+    audit.record(None, "version", file)
+    audited = Audit.objects.count()
+    stored = [blobs.put(content) for content in (b"of an old run", b"of a young run", b"of none")]
+    for sha256 in stored:
+        os.utime(blobs.storage().path(blobs.path(sha256)), (0, 0))
+    old_run(file, 400, result_ref=stored[0], key="first")
+    young = old_run(file, 40, result_ref=stored[1], key="second")
+    live = old_run(file, 400, state="running", ended=None)
+    Ticket.objects.create(digest="late", user=user, target="x", expires=timezone.now())
+    expected = "{} logs, 1 runs, 2 idempotency keys, 1 tickets, 2 stored contents, 1 folders {}\n"
+    assert told("--dry-run") == expected.format(2, "would be removed")
+    assert (Run.objects.count(), Ticket.objects.count(), left.exists()) == (3, 1, True)
+    assert all(blobs.exists(sha256) for sha256 in stored)
+    assert told() == expected.format(2, "were removed")
+    assert set(Run.objects.all()) == {young, live}
+    assert [blobs.exists(sha256) for sha256 in stored] == [False, True, False]
+    assert (Ticket.objects.count(), left.exists()) == (0, False)
+    assert Audit.objects.count() == audited
+    assert told("--dry-run").startswith("0 logs, 0 runs, 0 idempotency keys, 0 tickets, 0 stored")
+
+
+def test_a_batch_of_large_logs_is_a_small_one(make_file: MakeFile):
+    file = make_file("def djsci_handler(request): return 1")
+    for _ in range(3):
+        old_run(file, 40, bytes=40 << 20)
+    assert [retention.purge_some().logs for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_restored_database_runs_nothing_again_and_says_what_storage_lacks(
+    make_file: MakeFile, capsys: pytest.CaptureFixture[str]
+):
+    file = make_file("def djsci_handler(request): return 1")
+    stored = [blobs.put(content) for content in (b"whole", b"changed", b"missing")]
+    for sha256 in stored:
+        old_run(file, 1, result_ref=sha256)
+    queued = old_run(file, 0, state="queued", ended=None, queue="elsewhere")
+    call_command("djsci_restored", stdout=(said := StringIO()))
+    assert said.getvalue() == (
+        "1 open runs are lost; 4 stored contents are named, 0 of them missing or changed\n"
+    )
+    queued.refresh_from_db()
+    assert (queued.state, queued.reason) == (
+        "lost",
+        "it was open in the backup that was restored",
+    )
+    Path(blobs.storage().path(blobs.path(stored[1]))).write_bytes(b"otherwise")
+    blobs.storage().delete(blobs.path(stored[2]))
+    with pytest.raises(SystemExit, match="1"):
+        call_command("djsci_restored")
+    out, errors = capsys.readouterr()
+    assert out.endswith("4 stored contents are named, 2 of them missing or changed\n")
+    assert [line.partition(":")[0] for line in errors.splitlines()] == sorted(stored[1:])

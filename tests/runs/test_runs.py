@@ -316,7 +316,7 @@ async def test_a_run_is_pinned_to_its_version(make_file: MakeFile, caller: Calle
 async def test_a_pruned_log_is_gone_and_the_run_stays(make_file: MakeFile, caller: Caller):
     view = await run(await in_database(make_file, PRINTS), caller)
     with override_settings(DJSCI={"RETENTION": {"logs": 0, "runs": None}}):
-        assert await in_database(retention.purge) == (1, 0)
+        assert (await in_database(retention.purge))[:2] == (1, 0)
     assert await in_database(LogRow.objects.count) == 0
     with pytest.raises(Pruned):
         await transcript(view.id)

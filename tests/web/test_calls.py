@@ -1,10 +1,12 @@
 """Classic URLs and `call/`: an HTTP request runs a file."""
 
+import importlib
 import json
+import os
+import sys
 from typing import Any
 from urllib.parse import quote
 
-import pyarrow
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import AsyncClient, Client, override_settings
@@ -425,7 +427,16 @@ async def test_a_table_is_answered_as_csv_to_who_asks(make_file, program):
 ARROW = "application/vnd.apache.arrow.stream"
 
 
-async def test_a_table_is_answered_as_arrow_to_who_asks(make_file, program):
+@pytest.fixture
+def pyarrow(monkeypatch):
+    """The library, of a folder beside the environment."""
+    monkeypatch.syspath_prepend(os.path.join(sys.prefix, "beside"))
+    tables._has_arrow.cache_clear()
+    yield importlib.import_module("pyarrow")
+    tables._has_arrow.cache_clear()
+
+
+async def test_a_table_is_answered_as_arrow_to_who_asks(make_file, program, pyarrow):
     file = await in_database(make_file, TABLE)
     for path in (f"/djsci/call/{file.pk}/", await result_path(program, file)):
         answer = await program.get(path, headers={"Accept": f"{ARROW}, */*;q=0.1"})
@@ -461,7 +472,7 @@ async def result_path(program, file):
     ],
     ids=["mixed", "large", "not rows", "nothing", "nearly empty"],
 )
-async def test_what_is_no_table_stays_json(rows, csv, rf):
+async def test_what_is_no_table_stays_json(rows, csv, rf, pyarrow):
     asked = rf.get("/", headers={"Accept": ARROW})
     assert await tables.answer(asked, rows) is None
     answer = await tables.answer(rf.get("/", headers={"Accept": "text/csv"}), rows)

@@ -1,46 +1,53 @@
-"""Probes, metrics, tokens, and the API's own description."""
+"""Probes and metrics: what this process lacks, what others lack, and counters that never fall."""
 
-import json
+import asyncio
+import importlib
+import inspect
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import AsyncClient
-from jsonschema import Draft202012Validator
-from openapi_spec_validator import OpenAPIV31SpecValidator
+from django.apps import apps
+from django.db import OperationalError, connection
+from django.test import AsyncClient, override_settings
+from django.utils import timezone
 
+from djsci import runs
+from djsci.access.callers import Caller
 from djsci.access.database import in_database
-from djsci.models import Audit, Token, Version
-from djsci.runs import executor
-from djsci.web import health
-from tests.conftest import MakeFile, notebook
+from djsci.core.events import End
+from djsci.models import Executor, Run, Tally
+from djsci.runs import dispatch, doorbell, executor, log, retention, sweep, tallies
+from djsci.web import metrics, readiness
+from tests.conftest import MakeFile
 
-from .conftest import MakeClient, problem_of
+from .conftest import MakeRun
 
-TOKENS = "/djsci/api/v1/tokens/"
-JSON = "application/json"
-ADAPTED = [
-    "def main(name: str, times: int = 1):\n    return name\n\nmain('x')\n",
-    "def lambda_handler(event, context):\n    return event['name']\n",
-    "import functions_framework\n\n@functions_framework.http\ndef hello(request):\n    return ''\n",
-    """
-import argparse
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--times", type=int, default=1)
-    print(parser.parse_args().times)
-
-if __name__ == "__main__":
-    main()
-""",
-]
-ODD_NAMES = ["{ref}", "a b+c é?x#y%", "~1 \"'<b>", "日本", "$ref", "x" * 255]
-CODE = "def djsci_handler(request, ticker: str, days: int = 30):\n    return ticker\n"
+READY = "/djsci/health/ready"
 
 
 @pytest.fixture(autouse=True)
-def fresh_checks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "_kept", (0.0, {}))
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nothing is kept from earlier tests, nor for later ones."""
+    monkeypatch.setattr(metrics, "_kept", (0.0, ""))
+    readiness.forget()
+    yield
+    readiness.forget()
+
+
+async def checks(client: AsyncClient) -> tuple[int, str, dict[str, str]]:
+    """Status, its word, and the failed checks with their reasons."""
+    readiness.forget()
+    answer = await client.get(READY)
+    body = answer.json()
+    failed = {name for name, said in body["checks"].items() if said == "failed"}
+    assert failed == set(body.get("details", failed))
+    return answer.status_code, body["status"], body.get("details", {})
 
 
 async def test_liveness_asks_no_database():
@@ -49,21 +56,181 @@ async def test_liveness_asks_no_database():
 
 
 async def test_readiness_names_its_checks(transactional_db):
-    answer = await AsyncClient().get("/djsci/health/ready")
+    answer = await AsyncClient().get(READY)
     assert (answer.status_code, answer.json()["status"]) == (200, "ok")
-    assert answer.json()["checks"]["database"] == "ok"
+    assert answer.json()["checks"] == dict.fromkeys(readiness._CHECKS, "ok")
     assert "details" not in answer.json()
 
 
 async def test_a_process_that_drains_is_not_ready(transactional_db, monkeypatch, program):
     current = executor.start()
     monkeypatch.setattr(current, "is_draining", True)
-    answer = await AsyncClient().get("/djsci/health/ready")
+    answer = await AsyncClient().get(READY)
     assert (answer.status_code, answer.json()["status"]) == (503, "unavailable")
-    assert answer.json()["checks"]["draining"] == "failed"
+    assert (answer.json()["checks"]["draining"], answer["Retry-After"]) == ("failed", "5")
     assert "details" not in answer.json()
-    told = await program.get("/djsci/health/ready")
-    assert told.json()["details"] == {"draining": "shutting down"}
+    assert await checks(program) == (503, "unavailable", {"draining": "shutting down"})
+
+
+async def test_storage_and_spool_must_take_a_write(program, tmp_path, settings, monkeypatch):
+    blocked = tmp_path / "a file where a folder should be"
+    blocked.write_text("")
+    settings.MEDIA_ROOT = str(blocked / "media")
+    status, word, details = await checks(program)
+    assert (status, word, set(details)) == (503, "unavailable", {"storage"})
+    settings.MEDIA_ROOT = str(tmp_path / "media")
+    assert await checks(program) == (200, "ok", {})
+    assert list(tmp_path.rglob("blobs/*/*")) == []  # a probe leaves nothing
+    monkeypatch.setattr("tempfile.tempdir", str(blocked))
+    assert (await checks(program))[2].keys() == {"spool"}
+
+
+async def test_a_check_that_hangs_is_said_in_a_second_and_not_begun_twice(program, monkeypatch):
+    begun, gate = [], threading.Event()
+
+    def hang() -> str:
+        begun.append(threading.current_thread())
+        gate.wait(30)
+        return ""
+
+    monkeypatch.setattr(readiness, "_CHECK_SECONDS", 0.1)
+    monkeypatch.setitem(readiness._CHECKS, "storage", hang)
+    for _ in range(3):
+        monkeypatch.setattr(readiness, "_kept", (0.0, {}))
+        answer = await program.get(READY)
+        assert answer.status_code == 503
+        assert answer.json()["details"]["storage"] == "no answer within 0.1 s"
+    gate.set()
+    [thread] = begun
+    thread.join(10)
+    monkeypatch.setattr(readiness, "_CHECK_SECONDS", 30)
+    monkeypatch.setattr(readiness, "_kept", (0.0, {}))
+    assert (await program.get(READY)).json()["status"] == "ok"
+
+
+async def test_a_database_that_is_away_is_said_to_anybody_without_asking_it(monkeypatch):
+    def away() -> str:
+        raise OperationalError("secret of the connection")
+
+    for name in readiness._CHECKS:
+        monkeypatch.setitem(readiness._CHECKS, name, away)
+    answer = await AsyncClient().get(READY, headers={"Authorization": "Bearer djsci_no"})
+    assert answer.status_code == 503
+    assert "secret" not in answer.content.decode()
+
+
+@pytest.fixture
+def make_live_run(make_file: MakeFile, make_run: MakeRun) -> Callable[..., Run]:
+    """A run that has not ended, of a file of its own."""
+
+    def make(**columns: Any) -> Run:
+        file = make_file("def djsci_handler(request):\n    return 1\n")
+        made: Run = make_run(file, ended=None, **columns)
+        return made
+
+    return make
+
+
+async def test_what_others_lack_only_degrades(
+    program, make_live_run: Callable[..., Run], monkeypatch
+):
+    since = timezone.now() - timedelta(seconds=90)
+
+    run = await in_database(make_live_run, state="queued", created=since, queue="gpu")
+    status, word, details = await checks(program)
+    assert (status, word, details.pop("executors")) == (200, "degraded", "nobody serves gpu")
+    assert details.pop("queue").startswith("a run has waited for 9")
+    assert details == {}
+    await in_database(make_executor, queues=["gpu"])
+    assert (await checks(program))[2].keys() == {"queue"}
+    with override_settings(DJSCI={"RUNNING_PER_USER": 0}):  # held back by a limit, not by us
+        assert await checks(program) == (200, "ok", {})
+    await in_database(Run.objects.filter(pk=run.pk).delete)
+    usage = type("Usage", (), {"free": 4, "total": 100})()
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    assert (await checks(program))[:2] == (200, "degraded")
+
+
+async def test_a_layer_or_a_broker_that_is_away_only_degrades(program, monkeypatch):
+    class Away(dispatch.Dispatcher):
+        is_local = True
+
+        def ring(self, bells: Any) -> None: ...
+
+        def reach(self) -> None:
+            raise ConnectionRefusedError
+
+    class NoLayer:
+        async def group_send(self, group: str, message: dict[str, Any]) -> None:
+            raise ConnectionResetError
+
+    current = executor.start()
+    monkeypatch.setattr(dispatch, "current", Away)
+    loop = current._loop
+    monkeypatch.setattr(
+        doorbell, "_broadcast", doorbell.LayerBroadcast(NoLayer(), loop, window=0.01)
+    )
+    status, word, details = await checks(program)
+    assert (status, word) == (200, "degraded")
+    assert details == {"broker": "ConnectionRefusedError", "layer": "ConnectionResetError"}
+
+
+async def test_threads_that_do_not_return_degrade_until_they_do(
+    make_file: MakeFile, caller: Caller, program, monkeypatch
+):
+    gate = threading.Event()
+    monkeypatch.setattr("djsci.test_gate", gate, raising=False)
+    code = "import djsci\ndef djsci_handler(request):\n    djsci.test_gate.wait(60)\n"
+    file = await in_database(make_file, code, engine="thread", timeout=0.1)
+    current = executor.start()
+    try:
+        with override_settings(DJSCI={"GRACE": 0.1}):
+            started = await runs.start(file.pk, caller=caller, trigger="api")
+            assert (await runs.finish(started.run_id, wait=30)).state == "timed_out"
+        told = "1 abandoned threads have not returned"
+        assert await checks(program) == (200, "degraded", {"threads": told})
+    finally:
+        gate.set()
+        for thread in threading.enumerate():
+            if thread.name == "djsci-run":
+                thread.join(30)
+    is_freed = threading.Event()
+    current._loop.call_soon_threadsafe(is_freed.set)  # after what the thread has left there
+    assert await asyncio.to_thread(is_freed.wait, 30)
+    assert await checks(program) == (200, "ok", {})
+
+
+def make_executor(**columns: Any) -> Executor:
+    defaults: dict[str, Any] = {
+        "id": uuid.uuid4(),
+        "host": "elsewhere",
+        "pid": 1,
+        "process_started": 1,
+        "version": "0",
+        "queues": ["default"],
+        "slots": 4,
+        "seen": timezone.now(),
+    }
+    return Executor.objects.create(**(defaults | columns))
+
+
+async def read_metrics(client: AsyncClient) -> dict[str, float]:
+    """Samples by their names with labels, as Prometheus's own parser reads them."""
+    parser = pytest.importorskip("prometheus_client.parser")
+    metrics._kept = (0.0, "")
+    answer = await client.get("/djsci/metrics")
+    assert answer["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    text = answer.content.decode()
+    found: dict[str, float] = {}
+    for family in parser.text_string_to_metric_families(text):
+        assert family.documentation
+        assert family.type in ("gauge", "counter")
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            name = sample.name + (f"{{{labels}}}" if labels else "")
+            assert name not in found
+            found[name] = sample.value
+    return found
 
 
 async def test_metrics_are_for_staff_and_this_machine(transactional_db, program, stranger):
@@ -76,131 +243,86 @@ async def test_metrics_are_for_staff_and_this_machine(transactional_db, program,
     assert (await program.get("/djsci/metrics", headers=proxied)).status_code == 200
 
 
-async def post(client: AsyncClient, body: Any) -> Any:
-    client.cookies["csrftoken"] = "c" * 32
-    headers = {"X-CSRFToken": "c" * 32}
-    return await client.post(TOKENS, body, content_type=JSON, headers=headers)
-
-
-async def test_a_token_is_made_used_listed_and_revoked(browser, make_file: MakeFile):
-    file = await in_database(make_file, CODE, name="one", engine="thread")
-    made = await post(browser, {"name": "mine", "scopes": ["run"], "files": ["one"]})
-    assert made.status_code == 201, made.content
-    token = made.json()
-    assert (token["scopes"], token["files"]) == (["run"], [file.pk])
-    secret = token.pop("secret")
-    headers = {"Authorization": f"Bearer {secret}"}
-    assert (await AsyncClient().get("/djsci/call/one/?ticker=a", headers=headers)).json() == "a"
-    listed = await browser.get(TOKENS)
-    assert listed.json()["items"][0]["id"] == token["id"]
-    assert secret not in listed.content.decode()
-    assert problem_of(await AsyncClient().get(TOKENS, headers=headers))["type"] == "forbidden"
-    gone = await browser.delete(f"{TOKENS}{token['id']}/", headers={"X-CSRFToken": "c" * 32})
-    assert gone.status_code == 204
-    assert (
-        await AsyncClient().get("/djsci/call/one/?ticker=a", headers=headers)
-    ).status_code == 401
-    actions = [row.action async for row in Audit.objects.order_by("pk")]
-    assert actions == ["token", "token revoked"]
-    assert secret not in json.dumps([row async for row in Audit.objects.values("detail")])
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"name": "", "scopes": ["run"]},
-        {"name": "a", "scopes": []},
-        {"name": "a", "scopes": ["all"]},
-        {"name": "a", "scopes": "run"},
-        {"name": "a", "scopes": ["run"], "files": ["nothing"]},
-        {"name": "a", "scopes": ["run"], "expires": "soon"},
-        {"name": "a", "scopes": ["run"], "expires": "2001-01-01T00:00:00Z"},
-        {"name": "a", "scopes": ["run"], "user": 1},
-    ],
-    ids=str,
-)
-async def test_a_token_is_not_made_of(browser, body):
-    assert problem_of(await post(browser, body))["status"] in (400, 422)
-    assert not await Token.objects.aexists()
-
-
-async def test_another_persons_token_is_not_there(browser, make_program: MakeClient, grace):
-    await in_database(make_program, grace)
-    token = await Token.objects.aget()
-    browser.cookies["csrftoken"] = "c" * 32
-    answer = await browser.delete(f"{TOKENS}{token.pk}/", headers={"X-CSRFToken": "c" * 32})
-    assert answer.status_code == 404
-    assert (await browser.get(TOKENS)).json()["items"] == []
-
-
-async def test_answers_are_as_the_document_says(make_file: MakeFile, program):
-    await in_database(make_file, CODE, name="stocks", engine="thread")
-    document = (await program.get("/djsci/api/v1/openapi.json")).json()
-
-    def check(path: str, value: Any) -> None:
-        answers = document["paths"][f"/djsci/api/v1/{path}"]["get"]["responses"]["200"]
-        schema = answers["content"][JSON]["schema"]
-        Draft202012Validator({**schema, "components": document["components"]}).validate(value)
-
-    started = await program.post(
-        "/djsci/api/v1/files/stocks/runs/",
-        {"parameters": {"ticker": "a"}},
-        content_type=JSON,
-        headers={"Prefer": "wait=20"},
-    )
-    run = started.json()
-    for path, address in (
-        ("files/", "files/"),
-        ("files/{ref}/", "files/stocks/"),
-        ("files/{ref}/versions/", "files/stocks/versions/"),
-        ("runs/", "runs/"),
-        ("runs/{run_id}/", f"runs/{run['id']}/"),
-        ("runs/{run_id}/events/", f"runs/{run['id']}/events/"),
-    ):
-        check(path, (await program.get(f"/djsci/api/v1/{address}")).json())
-
-
-async def test_the_document_is_valid_and_holds_only_what_the_caller_may_run(
-    make_file: MakeFile, program, stranger
+async def test_metrics_tell_of_queues_executors_and_this_process(
+    program, make_live_run: Callable[..., Run]
 ):
-    file = await in_database(make_file, CODE, name="stocks")
-    answer = await program.get("/djsci/api/v1/openapi.json")
-    document = answer.json()
-    assert document["openapi"].startswith("3.1")
-    operation = document["paths"][f"/djsci/call/{file.pk}/"]["post"]
-    schema = operation["requestBody"]["content"][JSON]["schema"]
-    assert schema["required"] == ["ticker"]
-    started = document["paths"]["/djsci/api/v1/files/{ref}/runs/"]["post"]
-    refusals = {"400", "401", "403", "404", "409", "413", "415", "422", "429", "503"}
-    assert {"200", "202", *refusals} == set(started["responses"])
-    assert "Idempotency-Key" in [item["name"] for item in started["parameters"]]
-    assert file.pk not in (await stranger.get("/djsci/api/v1/openapi.json")).content.decode()
-    assert (await AsyncClient().get("/djsci/api/v1/openapi.json")).status_code == 401
-    assert (await AsyncClient().get("/djsci/api/v1/docs")).status_code == 302
-    page = await program.get("/djsci/api/v1/docs")
-    assert f"/djsci/call/{file.pk}/" in page.content.decode()
+    odd = 'a "queue"\\ of\nlines'
+
+    def arrange() -> None:
+        since = timezone.now() - timedelta(seconds=50)
+        make_live_run(state="queued", created=since, queue=odd)
+        make_executor(queues=[odd], slots=4, busy=1)
+        make_executor(queues=[odd], slots=4, busy=2)  # of the same host: they share its slots
+        make_executor(queues=[odd], seen=since)
+        tallies.note_swept()
+
+    await in_database(arrange)
+    found = await read_metrics(program)
+    assert found[f"djsci_runs{{queue={odd},state=queued}}"] == 1
+    assert found["djsci_runs{queue=default,state=queued}"] == 0
+    assert 50 <= found[f"djsci_queue_oldest_seconds{{queue={odd}}}"] < 110
+    assert found["djsci_queue_oldest_seconds{queue=default}"] == 0
+    assert found[f"djsci_executors{{queue={odd}}}"] == 2
+    assert found[f"djsci_slots{{busy=true,queue={odd}}}"] == 3
+    assert found[f"djsci_slots{{busy=false,queue={odd}}}"] == 1
+    assert 0 <= found["djsci_sweep_age_seconds"] < 60
+    assert found["djsci_resident_memory_bytes"] > 1 << 20
+    assert found["djsci_open_fds"] > 3
+    assert found["djsci_streams"] == 0
+    assert found["djsci_rings_failed_total{to=layer}"] == 0
+    assert found["djsci_rings_failed_total{to=broker}"] == 0
 
 
-async def test_the_document_is_valid_whatever_the_files_are(make_file: MakeFile, program):
-    def upload() -> list[str]:
-        adapted = [("tool.py", code) for code in ADAPTED]
-        adapted.append(("gateway.ipynb", notebook("x = 1", "# GET /sum/:id\nprint(x)")))
-        named = [make_file(CODE, name=name).pk for name in ODD_NAMES]
-        made = [make_file(code, entry=entry, engine="fork") for entry, code in adapted]
-        nested = make_file(CODE, name="nested")
-        part = {"$defs": {"Part": {"type": "integer"}}, "items": {"$ref": "#/$defs/Part"}}
-        Version.objects.filter(file__in=[nested, made[0]]).update(
-            parameters={"type": "object", "properties": {"parts": part}, **part}
-        )
-        return [*named, *(file.pk for file in made), nested.pk]
+async def test_counters_do_not_fall_when_runs_are_removed(
+    make_file: MakeFile, caller: Caller, program
+):
+    code = "def djsci_handler(request, n: int):\n    return 1 // n\n"
+    file = await in_database(make_file, code)
+    for n in (0, 1, 1):
+        started = await runs.start(file.pk, caller=caller, trigger="api", parameters={"n": n})
+        await runs.finish(started.run_id, wait=30)
+    before = await read_metrics(program)
+    assert before["djsci_runs_ended_total{state=succeeded}"] == 2
+    assert before["djsci_runs_ended_total{state=failed}"] == 1
+    with override_settings(DJSCI={"RETENTION": {"logs": 0, "runs": 0}}):
+        assert (await in_database(retention.purge))[1] == 3
+    await in_database(file.delete)
+    after = await read_metrics(program)
+    ended = "djsci_runs_ended_total"
+    assert {n: v for n, v in after.items() if n.startswith(ended)} == {
+        n: v for n, v in before.items() if n.startswith(ended)
+    }
 
-    made = await in_database(upload)
-    document = (await program.get("/djsci/api/v1/openapi.json")).json()
-    OpenAPIV31SpecValidator(document).validate()
-    assert {f"/djsci/call/{pk}/" for pk in made} <= set(document["paths"])
-    operations = [each for path in document["paths"].values() for each in path.values()]
-    names = [operation["operationId"] for operation in operations]
-    assert len(set(names)) == len(names)
-    changed = document["components"]["responses"]["412"]["content"]["application/problem+json"]
-    assert changed["schema"]["allOf"][1]["properties"]["type"] == {"enum": ["changed"]}
+
+def test_an_end_is_counted_once_and_a_reaping_too(make_live_run: Callable[..., Run]):
+    run = make_live_run(state="running")
+    end = End(state="lost", reason="gone")
+    columns: dict[str, Any] = log.end_columns(end)
+    assert log.take_over(run.pk, lease=run.lease, events=[end], columns=columns)
+    assert not log.take_over(run.pk, lease=run.lease, events=[end], columns=columns)
+    assert tallies.ended()["lost"] == 1
+    again = make_live_run(state="running", starts=1)
+    sweep._reap(again.pk, lease=again.lease)
+    sweep._reap(again.pk, lease=again.lease)
+    assert (tallies.ended()["lost"], tallies.reaped()) == (2, 1)
+    sweep.sweep(sweep.Looks())
+    assert Tally.objects.get(name="swept").count == 1
+
+
+def test_the_migration_counts_what_had_ended_before(make_live_run: Callable[..., Run]):
+    Run.objects.filter(pk=make_live_run(state="queued").pk).update(state="crashed")
+    make_live_run(state="queued")
+    Tally.objects.all().delete()
+    migration = importlib.import_module("djsci.migrations.0006_tally")
+    with connection.schema_editor() as editor:
+        migration.count_what_has_ended(apps, editor)
+    assert list(Tally.objects.values_list("name", "count")) == [("ended:crashed", 1)]
+
+
+def test_every_metric_and_check_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    source = inspect.getsource(metrics)
+    named = set(re.findall(r'_(?:gauge|counter)\(\s*"([a-z_]+)"', source))
+    assert len(named) == 11
+    assert [name for name in sorted(named) if f"`djsci_{name}`" not in text] == []
+    assert [name for name in readiness._CHECKS if f"| `{name}` |" not in text] == []

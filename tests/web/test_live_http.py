@@ -22,6 +22,18 @@ def djsci_handler(request, count: int = 5, pause: float = 0.0, more: int = 0):
             time.sleep(pause)
     return {"path": request.path, "count": count}
 """
+CALLS = """
+import http.client, os
+
+def djsci_handler(request, port: int):
+    held = [dict(request.headers), dict(request.META), dict(request.COOKIES), dict(os.environ)]
+    try:
+        caller = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        caller.request("GET", "/djsci/api/v1/runs/", headers=dict(request.headers))
+        return [repr(held), caller.getresponse().status]
+    except OSError as error:
+        return [repr(held), type(error).__name__]
+"""
 NAMES = ["plain", "a b.c", "mörgen", "100%", "a+b", "é?x#y", "日本"]
 SSE = {"Accept": "text/event-stream"}
 LINES = {"Accept": "application/x-ndjson"}
@@ -31,6 +43,7 @@ LINES = {"Accept": "application/x-ndjson"}
 def site(request: pytest.FixtureRequest) -> Iterator[tuple[live.Site, live.Seeded]]:
     thread = {"owner": "ada", "trusted": True, "settings": {"engine": "thread"}}
     files = [{**thread, "name": name, "files": {"h.py": PRINTS}} for name in NAMES]
+    files.append({"owner": "ada", "name": "calls", "files": {"h.py": CALLS}})
     intervals = {"head": 0.2, "send_blocked": 1.0, "socket_bytes": 64 << 20}
     with live.server(request.param, intervals=intervals) as running:
         made = running.seed({"users": [{"name": "ada", "superuser": True}], "files": files})
@@ -67,6 +80,18 @@ async def test_a_form_without_a_boundary_is_a_problem(client):
     for path in ("call/plain/", "api/v1/files/", "api/v1/files/plain/runs/"):
         answer = await client.post(f"/djsci/{path}", content=b"no form", headers=headers)
         assert (answer.status_code, answer.json()["type"]) == (400, "bad_request"), path
+
+
+async def test_h21_a_run_that_calls_our_api_has_no_credential_and_no_way(site, client):
+    running, made = site
+    answer = await client.get(f"/djsci/call/calls/?port={httpx.URL(running.url).port}")
+    assert answer.status_code == 200, answer.text
+    held, came = answer.json()
+    assert made.tokens["ada"] not in held
+    assert "Authorization" not in held
+    assert running.environment["DJSCI_DATA"] not in held
+    [run] = (await client.get("/djsci/api/v1/runs/?limit=1")).json()["items"]
+    assert came == 401 if run["isolation"] == "process" else came.endswith("Error")
 
 
 async def test_events_come_while_the_run_goes_on_and_a_cut_resumes(client):

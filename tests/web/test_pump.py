@@ -11,7 +11,7 @@ from djsci import conf
 from djsci.core.errors import BadRequest, LimitReached, TooLarge
 from djsci.runs import Page
 from djsci.web import incoming
-from djsci.web.pump import Gone, Pump, frames
+from djsci.web.pump import Gone, Pump, Watch, frames
 
 
 @pytest.fixture
@@ -68,6 +68,35 @@ async def test_b7_a_peer_that_takes_nothing_is_given_up(intervals: conf.Interval
     with pytest.raises(Gone):
         await pump.say({"type": "hello"})
     assert pump.lost.is_set()
+
+
+async def test_only_what_takes_too_long_is_given_up_however_much_was_sent_before() -> None:
+    watch = Watch(0.2)
+    rested = 0.0
+    while rested < 0.3:
+        with watch:
+            await asyncio.sleep(0.02)
+        rested += 0.02
+    with pytest.raises(TimeoutError), watch:
+        await asyncio.Event().wait()
+    task = asyncio.current_task()
+    assert task is not None
+    assert not task.cancelling()
+
+
+async def test_who_is_cancelled_while_it_sends_is_cancelled() -> None:
+    watch, sending = Watch(60), asyncio.Event()
+
+    async def send() -> None:
+        with watch:
+            sending.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(send())
+    await sending.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 async def test_nothing_follows_the_last_words() -> None:

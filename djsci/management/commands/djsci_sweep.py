@@ -6,7 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from djsci import conf
-from djsci.runs import sweep
+from djsci.runs import dispatch, sweep
 
 
 class Command(BaseCommand):
@@ -22,4 +22,5 @@ class Command(BaseCommand):
             time.sleep(2 * conf.get("HEARTBEAT"))
             sweep.sweep(looks)
             if options["once"]:
+                dispatch.current().close(10)
                 return
