@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "ENGINES": {"py": "fork", "ipynb": "fork"},  # which engine runs which kind of file
     "ISOLATION": "auto",  # the least that user code is walled by
     "CONTAINER": {},  # how containers are started: command, image, runtime, options
+    "PROVISIONERS": [],  # Jupyter provisioners from elsewhere that may start kernels, by name
     "UID_RANGE": None,  # (first, last) uid of walled runs where the server is root; None: our own
     "CONNECTIONS": {},  # named hosts and secrets that a superuser may grant to a file
     "ENVIRONMENTS": {},  # named Python environments that a file may ask for

@@ -67,5 +67,9 @@ DATABASES: dict[str, Any] = {
 }
 # crun, podman's own choice, refuses the control groups of some machines; runc takes them all.
 DJSCI: dict[str, Any] = {
-    "CONTAINER": {"image": "djsci-tests", "runtime": "runc" if shutil.which("runc") else None}
+    "CONTAINER": {
+        "command": os.environ.get("DJSCI_TEST_CONTAINER"),
+        "image": "djsci-tests",
+        "runtime": "runc" if shutil.which("runc") else None,
+    }
 }

@@ -20,6 +20,7 @@ from djsci.isolation.python import Python
 from djsci.models import PrivateFile, Version
 
 from .base import Engine, Stock
+from .elsewhere import ELSEWHERE
 from .fork import ForkEngine, SpawnEngine
 from .ground import Project
 from .kernel import KernelEngine
@@ -87,6 +88,9 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
         _require_reach(granted, name, "process")
         _require_environment(environment, name, is_trusted=True)
         return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)
+    if name == "kernel" and (provisioner := KernelEngine.provisioner(source)):
+        _require_provisioner(provisioner, granted, file.settings.get("isolation", "auto"))
+        return Choice(engine="kernel", isolation=ELSEWHERE)
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
     _require_environment(environment, name)
@@ -108,6 +112,20 @@ def _require_container(engine: str, environment: str) -> None:
         raise IsolationUnavailable("A container has no kernels: its runs need the engine 'fork'.")
     if environment:
         raise IsolationUnavailable("At the level 'container' the image is the environment.")
+
+
+def _require_provisioner(name: str, granted: Sequence[str], wanted: str) -> None:
+    """Whether a kernel may be started elsewhere. Raises `IsolationUnavailable` that says why not.
+
+    No level of ours is around it: a site that names the provisioner says that it trusts that one.
+    """
+    if name not in conf.get("PROVISIONERS"):
+        raise IsolationUnavailable(
+            f"The notebook's kernel is started by {name!r}, which DJSCI['PROVISIONERS'] does not"
+            " name."
+        )
+    if wanted not in ("auto", "process") or granted:
+        raise IsolationUnavailable(f"A kernel of {name!r} has no level and no connections of ours.")
 
 
 def _require_environment(name: str, engine: str, *, is_trusted: bool = False) -> None:
@@ -215,7 +233,7 @@ def _forked(choice: Choice, given: dict[str, Any]) -> Engine:
 def _kernel(choice: Choice) -> Engine:
     pool = conf.get("POOL")
     return KernelEngine(
-        size=pool["size"],
+        size=0 if choice.isolation == ELSEWHERE else pool["size"],
         recycle=pool["recycle"],
         preload=pool["preload"] or (),
         isolation=choice.isolation,

@@ -51,7 +51,8 @@ def canaries_in(
 ) -> dict[str, Any] | str:
     """What the canaries report out of a container, as `probe.judge` takes it, or why there is none.
 
-    What a container has of its own is taken out: users, a list of them, variables of the image.
+    What a container has of its own is taken out: users, a list of them, variables of the image,
+    where it starts: docker makes that folder, and runc gives what covers it the same rights.
     """
     known = ("port", "socket", "abstract", "pid")
     files = [path for path in planted["files"] if not path.startswith("/etc/")]
@@ -79,6 +80,7 @@ def canaries_in(
     except ValueError:
         return "what should start the canaries started something else"
     found["environment"] = [*OWN["environment"], *({SECRET} & set(found["environment"]))]
+    found["folder"] = container.WORK
     if found["uid"] == [uid, uid]:
         found["uid"] = [bwrap.NOBODY] * 2
     del found["namespaces"]["user"]  # a server that is root shares it: no capability is left

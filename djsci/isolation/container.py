@@ -126,7 +126,7 @@ def arguments(
         *([] if run.has_network else [["--network", "none"]]),
         *(["--read-only"], ["--cap-drop", "ALL"], ["--security-opt", "no-new-privileges"]),
         ["--security-opt", f"seccomp={seccomp}"],
-        *(["--user", f"{user}:{user}"], ["--hostname", "djsci"], ["--workdir", WORK]),
+        *(["--user", f"{user}:{user}"], ["--hostname", "djsci"], ["--workdir", "/"]),
         *(["--memory", str(limits.memory)], ["--memory-swap", str(limits.memory)]),
         *(["--pids-limit", str(limits.pids + 1)], ["--cpus", "1"]),  # our first process is one
         *(["--ulimit", f"{name}={most}:{most}"] for name, most in _ulimits(run, limits).items()),

@@ -274,6 +274,6 @@ def configuration(digest: str) -> dict[str, Any]:
     return {
         "architecture": MACHINES[platform.machine()],
         "os": "linux",
-        "config": {"Env": [f"PATH={path}", *offered], "WorkingDir": container.WORK},
+        "config": {"Env": [f"PATH={path}", *offered]},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }

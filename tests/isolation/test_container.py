@@ -54,7 +54,7 @@ def test_every_option_of_a_container_is_said() -> None:
     expected = """--rm|--interactive|--pull never|--log-driver none|--name djsci-x|
     --label djsci.run=djsci-x|--label djsci.owner=host:boot:1:2:3|--network none|--read-only|
     --cap-drop ALL|--security-opt no-new-privileges|--security-opt seccomp=/x/seccomp.json|
-    --user 62500:62500|--hostname djsci|--workdir /workdir|--memory 268435456|
+    --user 62500:62500|--hostname djsci|--workdir /|--memory 268435456|
     --memory-swap 268435456|--pids-limit 10|--cpus 1|--ulimit nofile=1024:1024|--ulimit core=0:0|
     --ulimit fsize=469762048:469762048|--ulimit memlock=65536:65536|--ulimit nproc=10:10|
     --ipc private|--shm-size 1|--tmpfs /tmp:rw,nosuid,nodev,mode=1777,size=2|
