@@ -26,7 +26,7 @@ DOCUMENTS: list[dict[str, Any]] = [
 PODS = {
     document["metadata"]["name"]: document["spec"]["template"]["spec"]
     for document in DOCUMENTS
-    if document["kind"] in ("Deployment", "Job")
+    if document.get("kind") in ("Deployment", "Job")
 }
 
 
@@ -52,7 +52,7 @@ def test_probes_ask_what_is_served():
 
 
 def test_a_queue_scales_by_the_age_of_its_oldest_run():
-    [scaled] = [document for document in DOCUMENTS if document["kind"] == "ScaledObject"]
+    [scaled] = [document for document in DOCUMENTS if document.get("kind") == "ScaledObject"]
     assert scaled["spec"]["scaleTargetRef"]["name"] in PODS
     [trigger] = scaled["spec"]["triggers"]
     metric = trigger["metadata"]["query"].partition("(")[2].partition("{")[0]

@@ -162,8 +162,8 @@ def _of_namespaces(facts: Facts) -> str:
         return f"User namespaces are only for root here: sysctl -w {CLONE}=1."
     if facts.is_filtered:
         return (
-            "A seccomp profile refuses user namespaces, as a container's default does: give it the"
-            f" one of djsci's compose.yaml and systempaths=unconfined ({IN_CONTAINER})."
+            "A seccomp profile refuses user namespaces, as a container's own does: start it with"
+            " security_opt seccomp=deploy/seccomp.json and systempaths=unconfined: compose.yaml."
         )
     if facts.sysctls.get(APPARMOR):
         return (

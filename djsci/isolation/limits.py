@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from . import delegation
+
 CGROUPS = Path("/sys/fs/cgroup")
 MEMORY = ("memory.max", "memory.limit_in_bytes")
 OVER_MEMORY = 2 << 30  # of address space: libraries reserve what they never touch
@@ -154,7 +156,7 @@ def _make(group: Group, folder: Path, values: dict[str, int]) -> Path:
 
 def _unified(group: Group, name: str, limits: Limits) -> None:
     values = {"memory.max": limits.memory, "pids.max": limits.pids}
-    folder = _make(group, CGROUPS / _own()[""].lstrip("/") / name, values)
+    folder = _make(group, delegation.parent(CGROUPS / _own()[""].lstrip("/")) / name, values)
     for option, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
         with contextlib.suppress(OSError):
             (folder / option).write_text(value)

@@ -21,7 +21,7 @@ from djsci.engines import registry
 from djsci.guest.requests import HandlerRequest, UploadedFile, User
 from djsci.models import PrivateFile, Run, Version
 
-from . import dispatch, executor, log, rings
+from . import dispatch, executor, log, rings, tracing
 from .claims import FORMAT
 from .gate import enter_gate
 
@@ -77,18 +77,22 @@ async def start(
     Raises `NotFound`, `Forbidden`, `BadParameters`,
     `SourceInvalid`, `NoHandler`, `LimitReached`, `Conflict`, `Draining`, `IsolationUnavailable`.
     """
-    running = executor.current()
-    if running is not None and running.is_draining:
-        raise Draining
-    file, version = await in_database(_look_up, file_id, caller)
-    asked = Asked(file=file, version=version, caller=caller, trigger=trigger, key=key or None)
-    path = f"/djsci/call/{file_id}/"
-    call = await in_files(
-        _prepare, asked, parameters or {}, text_parameters, request, path=path, files=files
-    )
-    started, bells = await in_database(_admit, call)
-    dispatch.current().ring(bells)
-    return started
+    headers = request.headers if request is not None else {}
+    with tracing.of_admission(headers, trigger=trigger) as span:
+        running = executor.current()
+        if running is not None and running.is_draining:
+            raise Draining
+        file, version = await in_database(_look_up, file_id, caller)
+        span.note(file=file.pk)
+        asked = Asked(file=file, version=version, caller=caller, trigger=trigger, key=key or None)
+        path = f"/djsci/call/{file_id}/"
+        call = await in_files(
+            _prepare, asked, parameters or {}, text_parameters, request, path=path, files=files
+        )
+        started, bells = await in_database(_admit, call)
+        span.note(run=started.run_id)
+        dispatch.current().ring(bells)
+        return started
 
 
 def _look_up(file_id: str, caller: Caller) -> tuple[PrivateFile, Version]:

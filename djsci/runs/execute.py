@@ -23,6 +23,7 @@ from djsci.engines.registry import Choice, Engines
 from djsci.guest.requests import HandlerRequest
 from djsci.models import Run
 
+from . import installation, tracing
 from .claims import Claim
 from .grants import grant
 from .log import from_now
@@ -70,21 +71,25 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
 
 async def _execute(execution: Execution, engines: Engines, writer: Writer) -> Outcome:
     run, refusal = await in_database(_load, execution.claim.run_id)
+    headers = await in_files(tracing.headers_of, run.request) if tracing.is_on() else {}
     execution.has_retries = run.starts <= run.retries
     recorder = _recorder(run, execution, writer)
-    try:
-        await recorder.add(Status(state="starting"))
-        end = await _run(run, refusal, execution, engines, recorder)
-        if execution.is_lost:
-            raise LeaseLost(run.pk)
-        if _may_start_again(run, execution, end):
-            await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
-            return "queued"
-        await recorder.end(end)
-        logger.info("run %s: %s after %.3f s", run.pk, end.state, end.elapsed or 0.0)
-        return "ended"
-    finally:
-        await recorder.abort()
+    with tracing.of_run(headers, run=run.pk, file=run.file_id) as span:
+        try:
+            await recorder.add(Status(state="starting"))
+            end = await _run(run, refusal, execution, engines, recorder)
+            span.note(engine=run.engine, isolation=run.isolation)
+            span.end(end.state)
+            if execution.is_lost:
+                raise LeaseLost(run.pk)
+            if _may_start_again(run, execution, end):
+                await recorder.hand_back(f"{end.state}: {end.reason}; it is started again")
+                return "queued"
+            await recorder.end(end)
+            logger.info("run %s: %s after %.3f s", run.pk, end.state, end.elapsed or 0.0)
+            return "ended"
+        finally:
+            await recorder.abort()
 
 
 def _recorder(run: Run, execution: Execution, writer: Writer) -> Recorder:
@@ -115,21 +120,17 @@ async def _run(
             return End(state="denied", elapsed=0.0, reason=refusal)
         source, request, choice = await in_files(_prepare, run)
         await _note(run, choice, recorder)
-        engine = await engines.get(choice)
-        limits = Limits(
-            timeout=run.timeout,
-            grace=conf.get("GRACE"),
-            memory=run.memory,
-            pids=conf.get("PIDS_LIMIT"),
-            result=conf.get("RESULT_LIMIT"),
-            artifacts=conf.get("ARTIFACT_LIMIT"),
-            grant=await in_files(grant, run.file),
-        )
-        end = await _pump(
-            engine.execute(source, request, limits=limits, stop=execution.stop),
-            recorder,
-            Masker(limits.grant.values.values()),
-        )
+        limits = await _limits(run)
+        async with installation.ready(run, choice, recorder, stop=execution.stop) as failure:
+            if failure is not None:
+                end = failure
+            else:
+                async with engines.used(choice) as engine:
+                    end = await _pump(
+                        engine.execute(source, request, limits=limits, stop=execution.stop),
+                        recorder,
+                        Masker(limits.grant.values.values()),
+                    )
     except (LeaseLost, DatabaseAway):
         raise
     except DjsciError as error:
@@ -140,6 +141,18 @@ async def _run(
     elapsed = end.elapsed if end.elapsed is not None else time.monotonic() - began
     reason = execution.reason if end.state == "cancelled" and execution.reason else end.reason
     return End(state=end.state, elapsed=round(elapsed, 6), reason=reason, abandoned=end.abandoned)
+
+
+async def _limits(run: Run) -> Limits:
+    return Limits(
+        timeout=run.timeout,
+        grace=conf.get("GRACE"),
+        memory=run.memory,
+        pids=conf.get("PIDS_LIMIT"),
+        result=conf.get("RESULT_LIMIT"),
+        artifacts=conf.get("ARTIFACT_LIMIT"),
+        grant=await in_files(grant, run.file),
+    )
 
 
 def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:
@@ -156,6 +169,7 @@ def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:
 async def _note(run: Run, choice: Choice, recorder: Recorder) -> None:
     if (choice.engine, choice.isolation) != (run.engine, run.isolation):
         await in_database(_note_choice, run.pk, choice)
+        run.engine, run.isolation = choice.engine, choice.isolation
     if choice.warning:
         await recorder.add(Log(level="warning", message=choice.warning))
 

@@ -1,25 +1,31 @@
-"""How the site does, for staff: its checks, queues, workers, and what isolation holds here."""
+"""How the site does, for staff: checks, queues, workers, pools, failures, isolation."""
 
+import os
+import platform
 from datetime import timedelta
 from typing import Any
 
 from asgiref.sync import async_to_sync
-from django.db.models import Count, Min
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from djsci import conf, doctor
+from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.core.errors import DjsciError, Forbidden
-from djsci.core.events import LIVE
 from djsci.engines import registry
 from djsci.isolation import probe
-from djsci.models import Executor, Run
+from djsci.models import Executor
+from djsci.runs import executor, load, tallies
 
-from . import readiness
+from . import readiness, run_rows
 from .page import page, render
 
 MOST_EXECUTORS = 100
+MOST_FAILURES = 20
+RECENT_DAYS = 7
+REFRESH = 10  # seconds
+FAILED = ("failed", "crashed", "lost", "timed_out")
 LEVELS = {
     "process": "a process of its own, with limits: robustness, no wall against hostile code",
     "landlock": "files and network closed by the kernel's Landlock and seccomp",
@@ -30,13 +36,19 @@ LEVELS = {
 
 @page("GET", "POST")
 def health_page(request: HttpRequest, caller: Caller) -> HttpResponse:
-    """Queue, workers, pools, isolation; a POST tries everything, a kernel's start too."""
+    """Queues, workers, pools, failures; a POST tries everything, a kernel's start too."""
     if not caller.user.is_staff:
         raise Forbidden("This page is for staff.")
     context: dict[str, Any] = {
+        "every": REFRESH if request.GET.get("every") else 0,
+        "refresh": REFRESH,
         "checks": async_to_sync(readiness.checked)(),
-        "queues": _queues(),
+        "queues": load.queues(),
+        "swept": tallies.last_sweep(),
         "executors": _executors(),
+        "pools": _pools(),
+        "runs": _failures(caller),
+        "process": f"{platform.node()}:{os.getpid()}",
         "levels": _levels(),
         "level": _level(),
         "findings": list(doctor.examine()) if request.method == "POST" else [],
@@ -50,23 +62,37 @@ def health_page(request: HttpRequest, caller: Caller) -> HttpResponse:
     return render(request, "health.html", context, caller)
 
 
-def _queues() -> list[dict[str, Any]]:
-    counts = Run.objects.filter(state__in=LIVE).values("queue", "state")
-    found: dict[str, dict[str, Any]] = {}
-    for row in counts.annotate(count=Count("pk"), oldest=Min("created")).order_by("queue"):
-        queue = found.setdefault(row["queue"], {"name": row["queue"], "waiting": 0, "running": 0})
-        queue["waiting" if row["state"] == "queued" else "running"] += row["count"]
-        if row["state"] == "queued":
-            queue["oldest"] = row["oldest"]
-    for name in conf.get("QUEUES"):
-        found.setdefault(name, {"name": name, "waiting": 0, "running": 0})
-    return sorted(found.values(), key=lambda queue: str(queue["name"]))
-
-
 def _executors() -> list[dict[str, Any]]:
-    since = timezone.now() - timedelta(seconds=3 * conf.get("HEARTBEAT"))
+    living = set(load.living().values_list("pk", flat=True))
     rows = Executor.objects.order_by("-seen")[:MOST_EXECUTORS]
-    return [{"executor": row, "is_alive": row.seen >= since} for row in rows]
+    return [{"executor": row, "is_alive": row.pk in living} for row in rows]
+
+
+def _pools() -> list[dict[str, Any]]:
+    """What the engines of this very process have in their hands; each process has its own."""
+    current = executor.current()
+    stocks = current.stock() if current is not None else {}
+    return [
+        {"words": _words(choice), "stock": stock}
+        for choice, stock in sorted(stocks.items(), key=lambda item: _words(item[0]))
+    ]
+
+
+def _words(choice: registry.Choice) -> str:
+    kind = "warm" if choice.instance == "warm" else choice.engine
+    more = (
+        "trusted" if choice.is_trusted else choice.isolation,
+        choice.environment,
+        "open" if choice.has_network else "",
+    )
+    return ", ".join(word for word in (kind, *more) if word)
+
+
+def _failures(caller: Caller) -> list[Any]:
+    since = timezone.now() - timedelta(days=RECENT_DAYS)
+    found = permissions.visible_runs(caller).filter(state__in=FAILED, created__gte=since)
+    rows = run_rows.light(found).order_by("-created", "-pk")[:MOST_FAILURES]
+    return run_rows.drawn(list(rows), caller)
 
 
 def _levels() -> list[dict[str, str]]:
