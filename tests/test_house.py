@@ -94,6 +94,19 @@ def test_c11_what_has_known_holes_is_not_installed():
     assert bwrap.LEAST_VERSION >= (0, 8)
 
 
+def test_celery_is_imported_only_where_it_is_the_dispatcher():
+    """By its own process, by its dispatcher's module, and by checks once it is chosen."""
+    importers = set()
+    for path in (ROOT / "djsci").rglob("*.py"):
+        text = path.read_text()
+        if re.search(r"^(?:import|from) (?:celery|kombu)\b", text, re.MULTILINE):
+            importers.add(path.name)
+        if path.name != "tasks.py":
+            assert not re.search(r"^from .*\b(?:bells|tasks)\b.* import", text, re.MULTILINE), path
+            assert not re.search(r"^from \S+ import .*\b(?:bells|tasks)\b", text, re.MULTILINE)
+    assert importers == {"bells.py", "tasks.py"}
+
+
 def test_h15_no_pickle_is_loaded_and_exec_stays_where_user_code_runs():
     """C2, C9: no code of a request is executed by the server, no value is rebuilt from bytes.
 

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -368,8 +368,11 @@ def drain(timeout: float) -> bool:
     return executor is None or executor.drain(timeout)
 
 
-def drain_soon() -> None:
-    """Begin to drain without waiting; a second call skips the waiting. For signal handlers."""
+def drain_soon(then: Callable[[], None] = lambda: None) -> None:
+    """Begin to drain without waiting, and call `then`; for signal handlers.
+
+    A second call only skips the waiting.
+    """
     executor = current()
     if executor is None:
         return
@@ -377,13 +380,15 @@ def drain_soon() -> None:
         executor.hurry()
         return
     executor.is_draining = True
-    threading.Thread(target=_drain, args=[executor], name="djsci-drain", daemon=True).start()
+    work = (executor, then)
+    threading.Thread(target=_drain, args=work, name="djsci-drain", daemon=True).start()
 
 
-def _drain(executor: Executor) -> None:
+def _drain(executor: Executor, then: Callable[[], None]) -> None:
     patience = float(conf.get("DRAIN"))
     logger.info("draining: at most %g s for what runs; a second signal skips that", patience)
     executor.drain(patience)
+    then()
 
 
 def stop() -> None:
