@@ -76,6 +76,16 @@ def test_every_error_code_is_documented():
     assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
 
 
+def test_every_promise_links_to_a_test_that_is_there():
+    folder = ROOT / "docs"
+    promises = (folder / "promises.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)#(\w+)\)", promises)
+    assert len(links) > 40
+    for path, name in links:
+        text = (folder / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), (path, name)
+
+
 def test_c11_what_has_known_holes_is_not_installed():
     """C11: below these versions djsci, or the wall it relies on, is not what is promised."""
     text = (ROOT / "pyproject.toml").read_text()

@@ -84,7 +84,10 @@ class Executor:
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
+        watching = self._loop.create_task(self._stop_unrenewed())
         self._loop.run_forever()
+        watching.cancel()
+        self._loop.run_until_complete(asyncio.wait({watching}))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -248,7 +251,6 @@ class Executor:
             except Exception as error:
                 logger.warning("a tick failed: %s: %s", type(error).__name__, error)
                 connections.close_all()
-            self._stop_unrenewed()
             self._stopped.wait(conf.get("HEARTBEAT") / 2)
         connections.close_all()
 
@@ -275,12 +277,19 @@ class Executor:
         if held.cancel:
             self._cancel(execution.claim.run_id, held.cancel == "forced")
 
-    def _stop_unrenewed(self) -> None:
-        """Who cannot renew stops: the sweep of another process may have given the run away."""
-        for execution in list(self._running.values()):
-            patience = conf.get("LEASE") if execution.has_retries else max(60.0, conf.get("LEASE"))
-            if time.monotonic() - execution.renewed > patience:
-                self._loop.call_soon_threadsafe(execution.lose)
+    async def _stop_unrenewed(self) -> None:
+        """Who cannot renew stops: the sweep of another process may have given the run away.
+
+        Not in the tick, which a silent database holds up. Two looks: a process that was suspended
+        gets to renew what nobody took meanwhile.
+        """
+        late: set[str] = set()
+        while True:
+            await asyncio.sleep(conf.get("HEARTBEAT"))
+            are_late = {key for key, run in self._running.items() if run.is_unrenewed}
+            for key in late & are_late:
+                self._running[key].lose()
+            late = are_late
 
     def drain(self, timeout: float) -> bool:
         """Take nothing new; wait for what runs, then end it as `cancelled`, reason `shutdown`."""
