@@ -75,6 +75,7 @@ class Executor:
         self._thread.start()
         self._ticker = threading.Thread(target=self._tick_always, name="djsci-tick", daemon=True)
         self._ticker.start()
+        self._loop.call_soon_threadsafe(self._watch_leases, time.monotonic())
 
     def _broadcast_layer(self) -> None:
         layer = doorbell.shared_layer()
@@ -253,7 +254,6 @@ class Executor:
             except Exception as error:
                 logger.warning("a tick failed: %s: %s", type(error).__name__, error)
                 connections.close_all()
-            self._stop_unrenewed()
             self._stopped.wait(conf.get("HEARTBEAT") / 2)
         connections.close_all()
 
@@ -280,12 +280,19 @@ class Executor:
         if held.cancel:
             self._cancel(execution.claim.run_id, held.cancel == "forced")
 
+    def _watch_leases(self, due: float) -> None:
+        """Not by the tick, which waits for ever on a database that says nothing."""
+        now, pause = time.monotonic(), conf.get("HEARTBEAT") / 2 or 1
+        if now - due < pause:  # else this process was stopped itself: the tick renews first
+            self._stop_unrenewed()
+        self._loop.call_later(pause, self._watch_leases, now + pause)
+
     def _stop_unrenewed(self) -> None:
         """Who cannot renew stops: the sweep of another process may have given the run away."""
         for execution in list(self._running.values()):
             patience = conf.get("LEASE") if execution.has_retries else max(60.0, conf.get("LEASE"))
             if time.monotonic() - execution.renewed > patience:
-                self._loop.call_soon_threadsafe(execution.lose)
+                execution.lose()
 
     def drain(self, timeout: float) -> bool:
         """Take nothing new; wait for what runs, then end it as `cancelled`, reason `shutdown`."""
