@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from djsci.isolation.container import Settings
+
 _LOOPBACK = re.compile(r"(?:[\w.-]*\.)?localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 KIB = 1 << 10
 MIB = 1 << 20
@@ -17,9 +19,12 @@ GIB = 1 << 30
 DEFAULTS: dict[str, Any] = {
     "ENGINES": {"py": "fork", "ipynb": "fork"},  # which engine runs which kind of file
     "ISOLATION": "auto",  # the least that user code is walled by
+    "CONTAINER": {},  # how containers are started: command, image, runtime, options
+    "PROVISIONERS": [],  # Jupyter provisioners from elsewhere that may start kernels, by name
     "UID_RANGE": None,  # (first, last) uid of walled runs where the server is root; None: our own
     "CONNECTIONS": {},  # named hosts and secrets that a superuser may grant to a file
     "ENVIRONMENTS": {},  # named Python environments that a file may ask for
+    "PEP723": None,  # how what a file's header asks for is installed; None: it is not
     "TIMEOUT": 300,  # seconds a run may take
     "GRACE": 2,  # seconds between the interrupt and the kill
     "OUTPUT_LIMIT": 10 * MIB,  # bytes of stdout and stderr kept of a run
@@ -41,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "LEASE": 30,  # seconds after which a silent executor has lost its runs
     "HEARTBEAT": 5,  # seconds between two signs of life
     "RETRIES": 0,  # how often a lost or crashed run is started again
-    "RETENTION": {"logs": 30, "runs": 365},  # days that logs and runs are kept; None: for ever
+    "RETENTION": {"logs": 30, "runs": 365, "environments": 30},  # days; None: for ever
     "ALLOWED_ORIGINS": [],  # more origins whose pages may open sockets with a cookie
     "TRUSTED_PROXIES": [],  # addresses or networks whose X-Forwarded-For is believed
     "STORAGE": "default",  # the alias in STORAGES that holds versions, large results and artifacts
@@ -70,7 +75,10 @@ class Intervals:
     frame_events: int = 256
     ring_budget: float = 2.0  # of each step at the broker
     ring_again: float = 15.0  # after which a bell may be lost
+    database_answer: float = 5.0  # that a caller waits for the database
+    leave: float = 10.0  # that Celery gets to take leave of its broker
     database_retry: float = 60.0
+    unrenewed: float = 60.0  # after which a run without retries is stopped
     queued_for: float = 24 * 3600.0
     kept_key: float = 24 * 3600.0
 
@@ -89,6 +97,11 @@ def get(name: str) -> Any:
     if isinstance(default, dict) and default and isinstance(value, Mapping):
         return {**default, **value}
     return value
+
+
+def container() -> Settings:
+    """How containers are started here. Raises `ValueError` for what the setting cannot be."""
+    return Settings.read(get("CONTAINER"))
 
 
 def serves_this_machine_only() -> bool:

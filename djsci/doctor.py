@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from . import __version__, conf, ways
 from .core.errors import IsolationUnavailable
 from .engines import registry
 from .engines.kernel import KernelEngine
-from .isolation import probe, python
+from .isolation import container, probe, python
+from .runs import dispatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +42,12 @@ def examine() -> Iterator[Finding]:
         ("storage", _storage),
         ("kernels", _kernels),
         ("layer", _layer),
+        ("dispatcher", _dispatcher),
         ("isolation", _isolation),
+        ("container", _container),
         ("limits", _limits),
         ("environments", _environments),
+        ("headers", _headers),
     ):
         try:
             text = look()
@@ -130,6 +135,12 @@ def _layer() -> str:
     return f"{backend.rpartition('.')[2]} at {shown}, answers"
 
 
+def _dispatcher() -> str:
+    dispatch.current().reach()
+    broker = "" if dispatch.current().is_local else ", its broker answers"
+    return f"{conf.get('DISPATCHER')}{broker}"
+
+
 def _isolation() -> str:
     """Each level's canaries are run, in a real wall."""
     found = {name: probe.probe(name, seconds=0) for name in ("bwrap", probe.NESTED, "landlock")}
@@ -150,7 +161,32 @@ def _limits() -> str:
     return "\n".join(f"{name:<11} {way}" for name, way in ways.of_limits(registry.level()).items())
 
 
+def _container() -> str:
+    """Wrong only where the site wants containers: no other site needs them."""
+    reason = probe.probe("container", seconds=0)
+    is_wanted = bool(conf.get("CONTAINER")) or conf.get("ISOLATION") == "container"
+    if reason and is_wanted:
+        raise RuntimeError(reason)
+    chosen = conf.container()
+    return reason or f"holds, with {container.find(chosen)} and the image {chosen.image!r}"
+
+
 def _environments() -> str:
     places = conf.get("ENVIRONMENTS")
     found = [f"{name}: {python.find(str(place)).program}" for name, place in places.items()]
     return "; ".join(found) or "none: every run has the server's own libraries"
+
+
+def _headers() -> str:
+    """Who installs for PEP 723 headers is asked only whether it starts."""
+    site = registry.site()
+    if site is None:
+        return (
+            "PEP723 is off: a file's PEP 723 header is met by libraries that are here, or refused"
+        )
+    argv = [sys.executable, "-I", "-m", "pip", "--version"]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    if said.returncode != 0:
+        raise RuntimeError("pip, which installs, is not in the server's Python")
+    where = "an index" if site.index else "folders of wheels"
+    return f"installed by {' '.join(said.stdout.split()[:2])} from {where}, kept in {site.folder}"

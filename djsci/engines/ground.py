@@ -11,6 +11,7 @@ from typing import Any
 
 from djsci.isolation import bwrap, fonts, landlock, users
 from djsci.isolation import process as bare
+from djsci.isolation.container import Settings
 from djsci.isolation.limits import Limits
 from djsci.isolation.python import Python
 
@@ -45,11 +46,19 @@ class Ground:
     pids: int = Limits().pids
     uids: tuple[int, int] = users.RANGE
     calls: int = 1  # how many runs may share a worker's user at once
+    container: Settings = Settings()  # noqa: RUF009 - immutable
+    memory: int = Limits().memory  # bytes, of a container until its run is known
+    longest: float = 310.0  # seconds that any run may take, its end included
 
     @property
     def has_own_root(self) -> bool:
         """Whether a run's folder is in memory of its own, not on this host's disk."""
-        return self.isolation == "bwrap"
+        return self.isolation in ("bwrap", "container")
+
+    @property
+    def is_guarded(self) -> bool:
+        """Whether only workers have its Python, each in its wall: the fork server has another."""
+        return self.python is not None and bool(self.python.starter)
 
     @property
     def level(self) -> str:
@@ -57,7 +66,7 @@ class Ground:
         return self.isolation + ("+network" if self.has_network else "")
 
     def limits(self) -> Limits:
-        return Limits(pids=self.pids * self.calls)
+        return Limits(memory=self.memory, pids=self.pids * self.calls)
 
     def hidden(self) -> list[str]:
         """Folders that no run imports from."""
@@ -82,7 +91,10 @@ class Ground:
         """
         paths = list(self.project.paths) if self.project else [str(folder / "guest.zip")]
         program = self.python.program if self.python else sys.executable
-        argv = [program, "-I", "-c", BOOT.format(module), json.dumps(paths)]
+        starter = [program, "-I"]
+        if self.python and self.is_guarded and module == "forkserver":
+            starter = [self.python.starter, "-I", "-S"]
+        argv = [*starter, "-c", BOOT.format(module), json.dumps(paths)]
         argv += [self.level, str(kept), json.dumps(dict(options))]
         given = self.project.environment if self.project else bare.environment(folder)
         environment = {**bare.ONE_THREAD, **given, "MPLBACKEND": BACKEND, tree.MARK: mark}
@@ -104,11 +116,12 @@ class Ground:
             **popen,
         )
 
-    def _own_paths(self) -> tuple[str, ...]:
+    def own_paths(self) -> tuple[str, ...]:
+        """What its Python reads, where that is not the server's."""
         return self.python.paths if self.python else ()
 
     def _readable(self, folder: Path) -> list[str]:
-        return [str(folder / "guest.zip"), *fonts_offered().values(), *self._own_paths()]
+        return [str(folder / "guest.zip"), *fonts_offered().values(), *self.own_paths()]
 
     def _forking(
         self,
@@ -131,7 +144,7 @@ class Ground:
                 has_network=self.has_network,
             )
         if self.isolation == "landlock" and uid is not None:
-            return landlock.reached(argv, [str(folder), *self._own_paths()], uid=uid, keep=keep)
+            return landlock.reached(argv, [str(folder), *self.own_paths()], uid=uid, keep=keep)
         return bare.command(argv)
 
     def _walled(

@@ -9,6 +9,7 @@ import os
 import selectors
 import shutil
 import signal
+import site
 import socket
 import struct
 import sys
@@ -74,6 +75,14 @@ def prepare(preload: list[str], *, may_have_threads: bool = False) -> Any:
     return shell
 
 
+def enter(program: str) -> Any:
+    """Go on as the Python of another environment, which has this version; the notebook's shell."""
+    sys.executable = program
+    sys.prefix = sys.exec_prefix = os.path.dirname(os.path.dirname(program))
+    site.main()
+    return prepare([], may_have_threads=True)
+
+
 def _load(name: str) -> None:
     """Import a library, if it is here; `module:function` is called too, and must be."""
     module, _, function = name.partition(":")
@@ -98,6 +107,7 @@ def remove_folder() -> None:
     with contextlib.suppress(OSError), open(".lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(os.getcwd(), ignore_errors=True)
+        os.chdir("/")  # what libraries do at the exit needs a folder
 
 
 class Child(NamedTuple):
@@ -178,6 +188,9 @@ class Server:
         kept = worker.become(*descriptors, *([report] if report >= 0 else []))
         folder = self.level(request, report=kept)
         processes.die_with(1 if self.level.has_init else parent)
+        if sys.flags.no_site:  # the environment is the user's: here, in the wall, it may be met
+            worker.settle(folder)
+            self.shell = enter(request["program"])
         worker.serve(self.shell, folder, self.level, rehearses=request["rehearses"])
 
     def on_begin(self, number: int) -> None:

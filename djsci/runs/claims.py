@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Collate, Now
 
 from djsci import __version__, conf
 from djsci.core.events import LIVE
@@ -257,10 +257,17 @@ def renew(executor: uuid.UUID, run_ids: Collection[str]) -> dict[str, Held]:
     """Renew the leases of the runs executed here, and read back whether they are still ours."""
     if not run_ids:
         return {}
-    Run.objects.filter(executor=executor, pk__in=run_ids, state__in=LIVE).update(
-        lease_until=from_now(conf.get("LEASE"))
-    )
+    _extend(Run.objects.filter(executor=executor, pk__in=run_ids, state__in=LIVE))
     rows = Run.objects.filter(executor=executor, pk__in=run_ids)
     return {
         pk: Held(lease, cancel) for pk, lease, cancel in rows.values_list("pk", "lease", "cancel")
     }
+
+
+@transaction.atomic
+def _extend(runs: QuerySet[Run]) -> None:
+    """Rows are locked in the order in which the writer takes them, or the two could deadlock."""
+    if connection.features.has_select_for_update:
+        in_python_order = Collate("pk", "C")
+        list(runs.select_for_update().order_by(in_python_order).values_list("pk"))
+    runs.update(lease_until=from_now(conf.get("LEASE")))

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -75,7 +75,6 @@ class Executor:
         self._thread.start()
         self._ticker = threading.Thread(target=self._tick_always, name="djsci-tick", daemon=True)
         self._ticker.start()
-        self._loop.call_soon_threadsafe(self._watch_leases, time.monotonic())
 
     def _broadcast_layer(self) -> None:
         layer = doorbell.shared_layer()
@@ -86,7 +85,10 @@ class Executor:
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
+        watching = self._loop.create_task(self._stop_unrenewed())
         self._loop.run_forever()
+        watching.cancel()
+        self._loop.run_until_complete(asyncio.wait({watching}))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -280,19 +282,19 @@ class Executor:
         if held.cancel:
             self._cancel(execution.claim.run_id, held.cancel == "forced")
 
-    def _watch_leases(self, due: float) -> None:
-        """Not by the tick, which waits for ever on a database that says nothing."""
-        now, pause = time.monotonic(), conf.get("HEARTBEAT") / 2 or 1
-        if now - due < pause:  # else this process was stopped itself: the tick renews first
-            self._stop_unrenewed()
-        self._loop.call_later(pause, self._watch_leases, now + pause)
+    async def _stop_unrenewed(self) -> None:
+        """Who cannot renew stops: the sweep of another process may have given the run away.
 
-    def _stop_unrenewed(self) -> None:
-        """Who cannot renew stops: the sweep of another process may have given the run away."""
-        for execution in list(self._running.values()):
-            patience = conf.get("LEASE") if execution.has_retries else max(60.0, conf.get("LEASE"))
-            if time.monotonic() - execution.renewed > patience:
-                execution.lose()
+        Not in the tick, which a silent database holds up. Two looks: a process that was suspended
+        gets to renew what nobody took meanwhile.
+        """
+        late: set[claims.Claim] = set()
+        while True:
+            await asyncio.sleep(conf.get("HEARTBEAT"))
+            are_late = {key for key, run in self._running.items() if run.is_unrenewed}
+            for key in late & are_late:
+                self._running[key].lose()
+            late = are_late
 
     def drain(self, timeout: float) -> bool:
         """Take nothing new; wait for what runs, then end it as `cancelled`, reason `shutdown`."""
@@ -375,8 +377,11 @@ def drain(timeout: float) -> bool:
     return executor is None or executor.drain(timeout)
 
 
-def drain_soon() -> None:
-    """Begin to drain without waiting; a second call skips the waiting. For signal handlers."""
+def drain_soon(then: Callable[[], None] = lambda: None) -> None:
+    """Begin to drain without waiting, and call `then`; for signal handlers.
+
+    A second call only skips the waiting.
+    """
     executor = current()
     if executor is None:
         return
@@ -384,13 +389,15 @@ def drain_soon() -> None:
         executor.hurry()
         return
     executor.is_draining = True
-    threading.Thread(target=_drain, args=[executor], name="djsci-drain", daemon=True).start()
+    work = (executor, then)
+    threading.Thread(target=_drain, args=work, name="djsci-drain", daemon=True).start()
 
 
-def _drain(executor: Executor) -> None:
+def _drain(executor: Executor, then: Callable[[], None]) -> None:
     patience = float(conf.get("DRAIN"))
     logger.info("draining: at most %g s for what runs; a second signal skips that", patience)
     executor.drain(patience)
+    then()
 
 
 def stop() -> None:

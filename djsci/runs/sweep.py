@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from django.db.models.functions import Now
 from djsci import conf
 from djsci.access import logs
 from djsci.core.events import LIVE, End, Event, Log, Status
+from djsci.isolation import container
 from djsci.models import Executor, Run
 
 from . import claims, dispatch, doorbell, log, retention, rings, tallies
@@ -26,6 +28,7 @@ class Looks:
     """What earlier sweeps of this process saw: a lease is judged by two looks, not by a clock."""
 
     expired: dict[str, tuple[tuple[int, Any], float]] = field(default_factory=dict)
+    busy: dict[tuple[str, int], float] = field(default_factory=dict)  # by run and lease: since when
     next_minute: float = 0.0
     next_hour: float = 0.0
 
@@ -33,17 +36,20 @@ class Looks:
 def sweep(looks: Looks) -> None:
     """One round, each step a conditional statement of at most 200 rows: no election is needed."""
     _reap_expired(looks)
-    _end_overdue()
+    _end_overdue(looks)
     _end_stale_queued()
     dispatch.current().ring(rings.again())
     now = time.monotonic()
     if now >= looks.next_minute:
         looks.next_minute = now + 60
         reap_dead_neighbours()
+        remove_containers()
         _forget_silent_executors()
     if now >= looks.next_hour:
         went = retention.purge_some()
-        if not any(went):  # else the next tick goes on: leases are renewed in between
+        if not (
+            any(went) or retention.purge_environments(most=1)
+        ):  # else the next tick goes on: leases are renewed in between
             looks.next_hour = now + 3600
     tallies.note_swept()
 
@@ -84,6 +90,19 @@ def reap_dead_neighbours() -> None:
         executor.delete()
 
 
+def remove_containers() -> None:
+    """Of this host's processes that are gone, where the site has containers."""
+    if not (conf.get("CONTAINER") or conf.get("ISOLATION") == "container"):
+        return
+    try:
+        removed = container.remove_leftovers(conf.container())
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("Left containers were not looked for: %s", error)
+    else:
+        if removed:
+            logger.warning("%d containers were left by processes that are gone: removed.", removed)
+
+
 def lose_open(reason: str) -> int:
     """End every run that is open, queued or not, as `lost`; how many. For a restored database."""
     count = 0
@@ -114,11 +133,22 @@ def _reap(pk: str, *, lease: int, **seen: Any) -> None:
             logger.warning("run %s: its executor vanished; now %s", pk, columns["state"])
 
 
-def _end_overdue() -> None:
-    """Runs that live past their deadline under a living lease: the engine's own timer failed."""
-    late = log.from_now(-(conf.get("GRACE") + conf.get("LEASE")))
-    rows = Run.objects.filter(state__in=LIVE, deadline__lt=late).exclude(state="queued")
-    for pk, lease in rows.values_list("pk", "lease")[:_ROWS]:
+def _end_overdue(looks: Looks) -> None:
+    """Runs that live past their deadline under a living lease: the engine's own timer failed.
+
+    The deadline is the database's time, which may have stepped. So this process must have watched
+    the run for as long too, by a clock that neither steps nor counts a suspended host's time.
+    """
+    patience = conf.get("GRACE") + conf.get("LEASE")
+    rows = Run.objects.filter(claims.IS_BUSY)
+    now = time.monotonic()
+    timeouts = {(pk, lease): most for pk, lease, most in rows.values_list("pk", "lease", "timeout")}
+    looks.busy = {what: looks.busy.get(what, now) for what in timeouts}
+    watched = [
+        what for what, since in looks.busy.items() if now - since >= timeouts[what] + patience
+    ]
+    late = rows.filter(deadline__lt=log.from_now(-patience), pk__in=[pk for pk, _ in watched])
+    for pk, lease in late.values_list("pk", "lease")[:_ROWS] if watched else ():
         end = End(state="timed_out", reason="its deadline has passed", abandoned=True)
         _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end))
 

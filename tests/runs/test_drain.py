@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,8 +14,6 @@ from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import Run
 from djsci.runs import executor
-from djsci.runs.dispatch import Bell
-from djsci.runs.local import Local
 from tests.conftest import MakeFile
 from tests.waiting import until
 
@@ -81,34 +79,6 @@ async def test_what_was_being_claimed_as_the_waiting_was_over_is_stopped_too(
         holder.close()
     assert await draining
     assert (await runs.get(run)).state == "cancelled"
-
-
-class Stuck(Local):
-    """Holds the tick as a database does that takes a statement and says nothing."""
-
-    free = threading.Event()
-
-    def ring(self, bells: Sequence[Bell]) -> None:
-        if threading.current_thread().name == "djsci-tick":
-            self.free.wait(60)
-        super().ring(bells)
-
-
-async def test_a_run_that_may_start_elsewhere_is_stopped_while_the_tick_hangs(
-    make_file: MakeFile, caller: Caller, settings: Any
-):
-    await asyncio.to_thread(executor.stop)
-    settings.DJSCI = {"LEASE": 1, "HEARTBEAT": 0.2, "DISPATCHER": "tests.runs.test_drain.Stuck"}
-    file = await in_database(make_file, ENDLESS, retries=1)
-    await runs.start(file.pk, caller=caller, trigger="api")
-    mine = executor.start()
-    try:
-        assert await asyncio.to_thread(until, lambda: bool(mine._running))
-        [held] = mine._running.values()
-        assert await asyncio.to_thread(until, lambda: held.is_lost)
-    finally:
-        Stuck.free.set()
-        await asyncio.to_thread(executor.stop)
 
 
 @pytest.fixture

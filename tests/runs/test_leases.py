@@ -191,16 +191,32 @@ def test_a_lost_run_with_retries_is_queued_again_with_its_log(make_run: Callable
     assert (run.state, run.head, run.executor) == ("queued", 3, None)
 
 
-def test_a_run_far_past_its_deadline_is_ended(make_run: Callable[..., Run]):
+def test_a_run_far_past_its_deadline_is_ended(make_run: Callable[..., Run], settings: Any):
+    settings.DJSCI = {"GRACE": 0, "LEASE": 0}
     run = make_run(
         state="running",
         lease=1,
+        timeout=0,
         lease_until=timezone.now() + timedelta(seconds=30),
         deadline=timezone.now() - timedelta(hours=1),
     )
-    sweep.sweep(sweep.Looks())
+    watched = make_run(
+        state="running",
+        lease=1,
+        timeout=60,
+        lease_until=timezone.now() + timedelta(seconds=30),
+        deadline=timezone.now() - timedelta(hours=1),
+    )
+    looks = sweep.Looks()
+    sweep.sweep(looks)
     run.refresh_from_db()
     assert (run.state, run.abandoned) == ("timed_out", True)
+    watched.refresh_from_db()
+    assert watched.state == "running"
+    looks.busy = {what: since - 60 for what, since in looks.busy.items()}
+    sweep.sweep(looks)
+    watched.refresh_from_db()
+    assert watched.state == "timed_out"
 
 
 def test_a_run_queued_for_a_day_is_cancelled(make_run: Callable[..., Run]):
