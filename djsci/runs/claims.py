@@ -70,6 +70,27 @@ def process_started(pid: int) -> int:
     return int(fields[19]) if is_alive else 0
 
 
+def is_alive(pid: int, started: int) -> bool:
+    """Whether the process that began at `started` may live: one that /proc hides may.
+
+    We are not dumpable, so under `hidepid` (systemd's ProtectProc) even our own user sees nothing
+    of us but that there is such a pid.
+    """
+    if not started:
+        return True
+    return process_started(pid) == started if _read(f"/proc/{pid}/stat") else _exists(pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _read(path: str) -> str:
     try:
         return Path(path).read_text().strip()

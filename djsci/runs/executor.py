@@ -56,7 +56,8 @@ class Executor:
         if role.executes:
             logs.of_process(executor=str(self.id))
         self.is_draining = False
-        self._running: dict[str, Execution] = {}
+        self._is_stopping = False
+        self._running: dict[claims.Claim, Execution] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._told = 0  # runs of `execute`, from the asking to their end
         self._idle = threading.Event()
@@ -199,7 +200,9 @@ class Executor:
                 self._idle.set()
 
     def _begin(self, execution: Execution) -> "asyncio.Task[Outcome]":
-        self._running[execution.claim.run_id] = execution
+        self._running[execution.claim] = execution
+        if self._is_stopping:
+            self._stop(execution)
         task = self._loop.create_task(self._execute(execution))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -209,7 +212,7 @@ class Executor:
         try:
             return await execute(execution, engines=self._engines, writer=self._writer)
         finally:
-            del self._running[execution.claim.run_id]
+            del self._running[execution.claim]
             if not self.role.claims:
                 self._rest()
             elif self._are_left:
@@ -232,13 +235,15 @@ class Executor:
         self._loop.call_soon_threadsafe(self._cancel, run_id, force)
 
     def _cancel(self, run_id: str, force: bool) -> None:
-        execution = self._running.get(run_id)
-        if execution is None:
-            return
-        execution.was_cancelled = True
-        execution.stop.ask("cancelled")
-        if force:
-            execution.stop.force()
+        for execution in self._executions(run_id):
+            execution.was_cancelled = True
+            execution.stop.ask("cancelled")
+            if force:
+                execution.stop.force()
+
+    def _executions(self, run_id: str) -> list[Execution]:
+        """The run's here: one that lost its lease may still be ending as the next begins."""
+        return [each for claim, each in self._running.items() if claim.run_id == run_id]
 
     def _tick_always(self) -> None:
         """Renew, hear cancels, claim, sweep: each half heartbeat, on one connection."""
@@ -264,13 +269,13 @@ class Executor:
         running = dict(self._running)
         claims.register(self.id, slots=self.slots, queues=self.queues)
         claims.beat(self.id, busy=len(running), is_draining=self.is_draining)
-        held = claims.renew(self.id, running)
-        for run_id, execution in running.items():
-            self._loop.call_soon_threadsafe(self._heed, execution, held.get(run_id))
+        held = claims.renew(self.id, {claim.run_id for claim in running})
+        for claim, execution in running.items():
+            self._loop.call_soon_threadsafe(self._heed, execution, held.get(claim.run_id))
 
     def _heed(self, execution: Execution, held: claims.Held | None) -> None:
         if held is None or held.lease != execution.claim.lease:
-            if execution.claim.run_id in self._running:
+            if execution.claim in self._running:
                 execution.lose()
             return
         execution.renewed = time.monotonic()
@@ -283,7 +288,7 @@ class Executor:
         Not in the tick, which a silent database holds up. Two looks: a process that was suspended
         gets to renew what nobody took meanwhile.
         """
-        late: set[str] = set()
+        late: set[claims.Claim] = set()
         while True:
             await asyncio.sleep(conf.get("HEARTBEAT"))
             are_late = {key for key, run in self._running.items() if run.is_unrenewed}
@@ -304,9 +309,13 @@ class Executor:
         self._loop.call_soon_threadsafe(self._stop_all)
 
     def _stop_all(self) -> None:
+        self._is_stopping = True  # what is just being claimed is stopped as it begins
         for execution in self._running.values():
-            execution.reason = "shutdown"
-            execution.stop.ask("cancelled")
+            self._stop(execution)
+
+    def _stop(self, execution: Execution) -> None:
+        execution.reason = "shutdown"
+        execution.stop.ask("cancelled")
 
     def stop(self) -> None:
         """Close engines and writer and end both threads. What still runs is killed."""

@@ -82,7 +82,7 @@ def reap_dead_neighbours() -> None:
         host=platform.node(), boot=claims.boot_id(), pid_namespace=claims.pid_namespace()
     )
     for executor in neighbours:
-        if claims.process_started(executor.pid) == executor.process_started:
+        if claims.is_alive(executor.pid, executor.process_started):
             continue
         rows = Run.objects.filter(executor=executor, state__in=LIVE).exclude(state="queued")
         for pk, held in rows.values_list("pk", "lease"):
