@@ -161,8 +161,14 @@ class Run(models.Model):
     pruned = models.BooleanField(default=False)
 
     queue = models.CharField(max_length=64, default="default")
-    executor = models.ForeignKey(
-        Executor, models.SET_NULL, null=True, blank=True, db_index=False, related_name="runs"
+    executor = models.ForeignKey(  # of an ended run it may be gone: nobody looks through all runs
+        Executor,
+        models.DO_NOTHING,
+        null=True,
+        blank=True,
+        db_index=False,
+        db_constraint=False,
+        related_name="runs",
     )
     lease = models.PositiveIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
@@ -184,6 +190,17 @@ class Run(models.Model):
             ),
             models.Index(
                 fields=("lease_until",), name="djsci_run_lease", condition=Q(state__in=LIVE)
+            ),
+            models.Index(
+                fields=("ended",), name="djsci_run_ended", condition=Q(ended__isnull=False)
+            ),
+            models.Index(
+                fields=("ended",),
+                name="djsci_run_logged",
+                condition=Q(ended__isnull=False, pruned=False),
+            ),
+            models.Index(
+                fields=("created",), name="djsci_run_keyed", condition=Q(key__isnull=False)
             ),
             models.Index(fields=("user", "state"), name="djsci_run_user"),
             models.Index(fields=("file", "state"), name="djsci_run_file"),

@@ -55,7 +55,8 @@ class Celery(Dispatcher):
     def _started(self) -> "Waiting":
         """What the thread reads; both are made at first use, and anew after a fork."""
         with self._lock:
-            if self._thread is None or self._pid != os.getpid():
+            thread = self._thread
+            if thread is None or not thread.is_alive() or self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._waiting = queue.Queue(_MOST_WAITING)
                 work = (self._waiting, Publisher())

@@ -57,7 +57,8 @@ def again() -> list[Bell]:
     """The bells of startable runs whose own may be lost: as many as executors have free slots."""
     if dispatch.current().is_local:
         return []
-    recent = Q(rung_at__gte=from_now(-conf.intervals.ring_again))
+    again = conf.intervals.ring_again  # before and after: the database's clock may go back
+    recent = Q(rung_at__gte=from_now(-again), rung_at__lte=from_now(again))
     waiting = _waiting().filter(_UNRUNG | ~recent)
     if not waiting.exists():
         return []

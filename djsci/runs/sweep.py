@@ -63,7 +63,9 @@ def _reap_expired(looks: Looks) -> None:
     now = time.monotonic()
     seen = {
         pk: (held, until)
-        for pk, held, until in rows.values_list("pk", "lease", "lease_until")[:_ROWS]
+        for pk, held, until in rows.order_by("lease_until").values_list(
+            "pk", "lease", "lease_until"
+        )[:_ROWS]
     }
     looks.expired = {
         pk: looks.expired[pk]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 
 from django.core.files.storage import FileSystemStorage
 from django.db import connection, connections
@@ -79,7 +80,8 @@ def _answer(check: Callable[[], str], answer: "Future[str]") -> None:
     except Exception as error:
         said = type(error).__name__
     finally:
-        connections.close_all()
+        with suppress(Exception):  # of a connection that is broken: the answer must come
+            connections.close_all()
     answer.set_result(said)
 
 

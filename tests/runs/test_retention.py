@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
@@ -18,8 +19,8 @@ from djsci.access import audit
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.engines import folders
-from djsci.models import Audit, PrivateFile, Run, Ticket
-from djsci.runs import retention
+from djsci.models import Audit, Executor, PrivateFile, Run, Ticket
+from djsci.runs import claims, retention
 
 MakeFile = Callable[..., PrivateFile]
 LARGE = """
@@ -143,3 +144,21 @@ def test_a_restored_database_runs_nothing_again_and_says_what_storage_lacks(
     out, errors = capsys.readouterr()
     assert out.endswith("4 stored contents are named, 2 of them missing or changed\n")
     assert [line.partition(":")[0] for line in errors.splitlines()] == sorted(stored[1:])
+
+
+@pytest.mark.usefixtures("db")
+@override_settings(DJSCI={"RETENTION": {"logs": 1, "runs": 2}})
+@pytest.mark.parametrize("name", ["_old_logs", "_old_runs", "_old_keys"])
+def test_what_is_old_is_found_without_reading_all_runs(name: str) -> None:
+    plan = getattr(retention, name)().values("pk")[:200].explain()
+    assert "USING INDEX" in plan or "USING COVERING INDEX" in plan, plan
+    assert "SCAN djsci_run" not in plan
+
+
+@pytest.mark.usefixtures("db")
+def test_an_executor_that_goes_reads_no_ended_runs(django_assert_num_queries: Any) -> None:
+    executor = Executor.objects.create(
+        id=uuid.uuid4(), pid=1, process_started=1, slots=1, seen=timezone.now()
+    )
+    with django_assert_num_queries(1):
+        claims.unregister(executor.pk)
