@@ -98,6 +98,9 @@ DJSCI: dict[str, Any] = {
     **json.loads(os.environ.get("DJSCI_OPTIONS") or "{}"),
 }
 
+if isinstance(DJSCI.get("PEP723"), dict):
+    DJSCI["PEP723"].setdefault("folder", str(DATA / "environments"))
+
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
     for name in (

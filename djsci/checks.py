@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 
 from djsci.access import addresses, origins
 from djsci.core.connections import MOST_HOSTS, OPEN, parse_host
+from djsci.engines import registry
 from djsci.isolation import probe, python
 
 from . import brokers, conf, options, served, walled
@@ -22,6 +26,7 @@ _POSITIVE_OR_NONE = ("RUNNING", "RUNNING_PER_USER", "RUNNING_PER_FILE")
 _MAPPINGS = ("ENGINES", "CONNECTIONS", "ENVIRONMENTS", "POOL", "RETENTION")
 _LISTS = ("QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
 _TEXTS = ("ISOLATION", "DISPATCHER", "STORAGE")
+PEP723 = '{"index": "https://pypi.org/simple"} or {"find_links": ["/srv/wheels"]}'
 _IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
 
@@ -186,6 +191,23 @@ def _environments() -> Iterator[CheckMessage]:
             yield Error(text, id="djsci.E021")
 
 
+def _headers() -> Iterator[CheckMessage]:
+    try:
+        site = registry.site()
+        for place in site.pythons if site else ():
+            python.find(place)
+        if site and not find_spec("pip"):
+            raise OSError("DJSCI['PEP723']: pip, which installs, is not in the server's Python.")
+    except (ImproperlyConfigured, OSError) as error:
+        yield Error(str(error), hint=PEP723, id="djsci.E023")
+        return
+    roots = [settings.MEDIA_ROOT, settings.STATIC_ROOT] if site else []
+    for root in filter(None, roots):
+        if site and Path(site.folder).resolve().is_relative_to(Path(root).resolve()):
+            text = f"DJSCI['PEP723']: its folder is below {root}, which others may read or serve."
+            yield Error(text, hint="Name a folder of its own.", id="djsci.E023")
+
+
 def _leases() -> Iterator[CheckMessage]:
     if conf.get("LEASE") < 3 * conf.get("HEARTBEAT"):
         text = "DJSCI['LEASE'] is less than 3 times DJSCI['HEARTBEAT']: living runs may be lost."
@@ -244,6 +266,7 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _isolation,
     _connections,
     _environments,
+    _headers,
     walled.users_of_runs,
     _leases,
     _names,

@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "UID_RANGE": None,  # (first, last) uid of walled runs where the server is root; None: our own
     "CONNECTIONS": {},  # named hosts and secrets that a superuser may grant to a file
     "ENVIRONMENTS": {},  # named Python environments that a file may ask for
+    "PEP723": None,  # how what a file's header asks for is installed; None: it is not
     "TIMEOUT": 300,  # seconds a run may take
     "GRACE": 2,  # seconds between the interrupt and the kill
     "OUTPUT_LIMIT": 10 * MIB,  # bytes of stdout and stderr kept of a run
@@ -41,7 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "LEASE": 30,  # seconds after which a silent executor has lost its runs
     "HEARTBEAT": 5,  # seconds between two signs of life
     "RETRIES": 0,  # how often a lost or crashed run is started again
-    "RETENTION": {"logs": 30, "runs": 365},  # days that logs and runs are kept; None: for ever
+    "RETENTION": {"logs": 30, "runs": 365, "environments": 30},  # days; None: for ever
     "ALLOWED_ORIGINS": [],  # more origins whose pages may open sockets with a cookie
     "TRUSTED_PROXIES": [],  # addresses or networks whose X-Forwarded-For is believed
     "STORAGE": "default",  # the alias in STORAGES that holds versions, large results and artifacts

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ def examine() -> Iterator[Finding]:
         ("isolation", _isolation),
         ("limits", _limits),
         ("environments", _environments),
+        ("headers", _headers),
     ):
         try:
             text = look()
@@ -154,3 +156,18 @@ def _environments() -> str:
     places = conf.get("ENVIRONMENTS")
     found = [f"{name}: {python.find(str(place)).program}" for name, place in places.items()]
     return "; ".join(found) or "none: every run has the server's own libraries"
+
+
+def _headers() -> str:
+    """Who installs for PEP 723 headers is asked only whether it starts."""
+    site = registry.site()
+    if site is None:
+        return (
+            "PEP723 is off: a file's PEP 723 header is met by libraries that are here, or refused"
+        )
+    argv = [sys.executable, "-I", "-m", "pip", "--version"]
+    said = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)  # noqa: S603
+    if said.returncode != 0:
+        raise RuntimeError("pip, which installs, is not in the server's Python")
+    where = "an index" if site.index else "folders of wheels"
+    return f"installed by {' '.join(said.stdout.split()[:2])} from {where}, kept in {site.folder}"

@@ -126,16 +126,28 @@ def test_the_result_is_alone_on_stdout_and_on_one_line(
         (["plain.py"], ["djsci_handler(request)"]),
         (["broken.py"], ["broken.py, line 1: SyntaxError"]),
         (["q.py", "--with", "nothing"], ["nothing cannot be read"]),
+        (["asks.py"], ["asks.py asks for no-such>=1, which", "-m pip install 'no-such>=1'"]),
         (["q.py", "--timeout", "-1"], ["--timeout"]),
         ([], ["FILE"]),
     ],
-    ids=["parameters", "pair", "missing", "no-handler", "syntax", "companion", "timeout", "usage"],
+    ids=[
+        "parameters",
+        "pair",
+        "missing",
+        "no-handler",
+        "syntax",
+        "companion",
+        "header",
+        "timeout",
+        "usage",
+    ],
 )
 def test_what_cannot_run_is_refused_before_anything_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], said: list[str]
 ):
     code = "def djsci_handler(request, ticker: str, days: int = 3): pass"
-    write(tmp_path, q_py=code, plain_py="print('ran')", broken_py="def (")
+    header = "# /// script\n# dependencies = ['pytest', 'no-such>=1']\n# ///\n"
+    write(tmp_path, q_py=code, plain_py="print('ran')", broken_py="def (", asks_py=header + code)
     assert here(tmp_path, *arguments) == 2
     shown = capsys.readouterr()
     assert shown.out == ""

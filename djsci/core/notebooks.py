@@ -110,12 +110,17 @@ def _code_cell(cell: Any, place: int, name: str) -> CodeCell | None:
     return CodeCell(text=text, tags=frozenset(tag for tag in tags if isinstance(tag, str)))
 
 
+def metadata(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the notebook says of itself."""
+    return _mapping(document.get("metadata"))
+
+
 def kernel(document: Mapping[str, Any], *, name: str) -> Kernel:
     """The kernel that runs the notebook: python3 for whatever Python it names."""
-    metadata = _mapping(document.get("metadata"))
-    spec = _mapping(metadata.get("kernelspec"))
+    about = metadata(document)
+    spec = _mapping(about.get("kernelspec"))
     language = _text(spec.get("language")) or _text(
-        _mapping(metadata.get("language_info")).get("name")
+        _mapping(about.get("language_info")).get("name")
     )
     named = _text(spec.get("name"))
     if language is None:

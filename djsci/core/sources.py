@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NoReturn
 
-from . import adapters, handlers, notebooks, schema
+from . import adapters, handlers, notebooks, requirements, schema
 from .errors import NoHandler, SourceInvalid, TooLarge
 from .events import clean
 from .kinds import decode, python_text, refuse_other_kinds
+from .requirements import Requirements
 from .syntax import CODE_LIMIT, CellParser, Unparsable, parse
 from .syntax import Problem as Problem
 
@@ -42,6 +43,7 @@ class Source:
     language: str = "python"
     needs_kernel: bool = False
     warnings: tuple[str, ...] = ()
+    requirements: Requirements | None = None  # of the file's PEP 723 header
     file: str = ""  # whose version it is, and which one: for engines that keep it loaded
     version: str = ""
     run: str = ""  # the id of the run that plays it
@@ -115,6 +117,7 @@ def _read_python(name: str, data: bytes, files: Mapping[str, bytes], adapter: st
         cells=(SourceCell(index=1, text=text),),
         files=dict(files),
         needs_kernel=handlers.needs_kernel([tree], [text]),
+        requirements=requirements.read(name, [text], is_notebook=False),
     )
     handler = handlers.find([tree]) or _companions_handler([tree], files)
     if handler is not None and adapter in (adapters.AUTO, adapters.HANDLER):
@@ -203,6 +206,12 @@ def _read_notebook(
         parameters=_parameters(handler, parsed, trees),
         needs_kernel=handlers.needs_kernel(trees, [cell.text for cell in cells]),
         warnings=tuple(warnings),
+        requirements=requirements.read(
+            name,
+            [cell.text for cell in cells],
+            is_notebook=True,
+            metadata=notebooks.metadata(document),
+        ),
     )
     code = adapters.Code(
         kind="ipynb", texts=tuple(cell.text for cell in source.cells), trees=tuple(trees)

@@ -52,6 +52,11 @@ class Ground:
         return self.isolation == "bwrap"
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether only workers have its Python, each in its wall: the fork server has another."""
+        return self.python is not None and bool(self.python.starter)
+
+    @property
     def level(self) -> str:
         """The name in `LEVELS` of what its forks wall themselves in by."""
         return self.isolation + ("+network" if self.has_network else "")
@@ -82,7 +87,10 @@ class Ground:
         """
         paths = list(self.project.paths) if self.project else [str(folder / "guest.zip")]
         program = self.python.program if self.python else sys.executable
-        argv = [program, "-I", "-c", BOOT.format(module), json.dumps(paths)]
+        starter = [program, "-I"]
+        if self.python and self.is_guarded and module == "forkserver":
+            starter = [self.python.starter, "-I", "-S"]
+        argv = [*starter, "-c", BOOT.format(module), json.dumps(paths)]
         argv += [self.level, str(kept), json.dumps(dict(options))]
         given = self.project.environment if self.project else bare.environment(folder)
         environment = {**bare.ONE_THREAD, **given, "MPLBACKEND": BACKEND, tree.MARK: mark}
@@ -104,11 +112,12 @@ class Ground:
             **popen,
         )
 
-    def _own_paths(self) -> tuple[str, ...]:
+    def own_paths(self) -> tuple[str, ...]:
+        """What its Python reads, where that is not the server's."""
         return self.python.paths if self.python else ()
 
     def _readable(self, folder: Path) -> list[str]:
-        return [str(folder / "guest.zip"), *fonts_offered().values(), *self._own_paths()]
+        return [str(folder / "guest.zip"), *fonts_offered().values(), *self.own_paths()]
 
     def _forking(
         self,
@@ -131,7 +140,7 @@ class Ground:
                 has_network=self.has_network,
             )
         if self.isolation == "landlock" and uid is not None:
-            return landlock.reached(argv, [str(folder), *self._own_paths()], uid=uid, keep=keep)
+            return landlock.reached(argv, [str(folder), *self.own_paths()], uid=uid, keep=keep)
         return bare.command(argv)
 
     def _walled(

@@ -19,6 +19,11 @@ def stamp(packages: Sequence[str] = ()) -> tuple[object, ...]:
     return _seen[key][1]
 
 
+def forget(packages: Sequence[str]) -> None:
+    """Look anew at these folders: we have just made them."""
+    _seen.pop(tuple(packages), None)
+
+
 def _stamp(folders: Sequence[str]) -> tuple[object, ...]:
     paths = [Path(folder) for folder in dict.fromkeys(folders)]
     paths += [file for folder in paths if folder.is_dir() for file in sorted(folder.glob("*.pth"))]

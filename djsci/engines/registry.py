@@ -1,14 +1,18 @@
 """Which engine runs a version, and this process's engines: the one engine module with Django."""
 
 import asyncio
+import contextlib
 import logging
 import os
+import platform
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import close_old_connections
 
 from djsci import conf
@@ -19,7 +23,9 @@ from djsci.isolation import probe, python, users
 from djsci.isolation.python import Python
 from djsci.models import PrivateFile, Version
 
+from . import environments, installing, libraries
 from .base import Engine, Stock
+from .environments import Environment
 from .fork import ForkEngine, SpawnEngine
 from .ground import Project
 from .kernel import KernelEngine
@@ -28,6 +34,7 @@ from .warm import WarmEngine
 
 logger = logging.getLogger("djsci.engines")
 WIDE = "This run has the server's own network: its file has the connection 'open'."
+MOST = 8  # engines with installed libraries that are kept open
 BARE = "There is no wall around this run: it has the rights of the server's account."
 
 
@@ -48,6 +55,7 @@ class Choice:
     instance: str = "fresh"
     has_network: bool = False  # the server's own
     environment: str = ""  # a name in ENVIRONMENTS
+    installs: Environment | None = None  # what its header asks for, in place of the server's
 
     @property
     def warning(self) -> str | None:
@@ -72,6 +80,7 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     if wanted == "thread" and is_trusted and not source.is_script:  # `sys.argv` is the process's
         _require_reach(granted, "thread", "process")
         _require_environment(environment, "thread", is_trusted=True)
+        _require_libraries(source, "", "a trusted version has the server's libraries")
         return Choice(engine="thread", isolation="process", is_trusted=True)
     if source.language != "python" and source.kernel not in KernelEngine.kernelspecs():
         raise SourceInvalid(f"The notebook's kernel {source.kernel!r} is not installed here.")
@@ -86,17 +95,68 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     if is_trusted and name == "fork":
         _require_reach(granted, name, "process")
         _require_environment(environment, name, is_trusted=True)
+        _require_libraries(source, "", "a trusted version has the server's libraries")
         return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
     _require_environment(environment, name)
+    installs = _installs(source, environment, name)
     return Choice(
         engine=name,
         isolation=isolation,
         instance=instance,
         has_network=OPEN in granted and isolation != "process",
         environment=environment,
+        installs=installs,
     )
+
+
+def _installs(source: Source, environment: str, engine: str) -> Environment | None:
+    """What is installed for the file's header; None where what its runs have anyway will do."""
+    asked, given = source.requirements, site()
+    if asked is None:
+        return None
+    if environment:
+        _require_libraries(source, environment, f"it has the environment {environment!r}")
+    elif engine != "fork":
+        _require_libraries(source, "", f"the engine {engine!r} has the server's libraries")
+    elif given is None:
+        _require_libraries(source, "", "PEP723 in the settings is off, so nothing is installed")
+    elif asked.dependencies:
+        try:
+            return environments.wanted(asked, given, is_notebook=source.kind == "ipynb")
+        except OSError as error:
+            raise IsolationUnavailable(f"For its header, {error}.") from error
+    else:
+        _require_libraries(source, "", "it names no library, and so has the server's")
+    return None
+
+
+def _require_libraries(source: Source, environment: str, why: str) -> None:
+    """Whether libraries that are there will do. Raises `IsolationUnavailable` that names them."""
+    asked = source.requirements
+    if asked is None:
+        return
+    there = _python(environment)
+    version = there.version if there else platform.python_version()
+    missing = [] if asked.takes(version) else [f"Python {asked.python}"]
+    missing += libraries.lacking(asked, version, there.packages if there else ())
+    if missing:
+        raise IsolationUnavailable(
+            f"The file's header asks for {', '.join(missing)}, which is not here ({why})."
+        )
+
+
+def site() -> installing.Site | None:
+    """How headers are installed for; None where they are not. Raises `ImproperlyConfigured`."""
+    given = conf.get("PEP723")
+    if given is None:
+        return None
+    try:
+        read = installing.read_site(given, folder=environments.default_folder())
+    except ValueError as error:
+        raise ImproperlyConfigured(f"DJSCI['PEP723']: {error}.") from error
+    return replace(read, uids=_bounds()["uids"])
 
 
 def _require_environment(name: str, engine: str, *, is_trusted: bool = False) -> None:
@@ -177,7 +237,7 @@ def _fork(choice: Choice) -> Engine:
     pool = conf.get("POOL")
     is_warm = choice.instance == "warm"
     given: dict[str, Any] = {
-        "python": _python(choice.environment),
+        "python": choice.installs.python if choice.installs else _python(choice.environment),
         "has_network": choice.has_network,
         **_bounds(),
     }
@@ -235,22 +295,47 @@ def _project() -> Project:
 
 
 class Engines:
-    """The engines of one executor, opened when first used."""
+    """The engines of one executor, opened when first used.
+
+    Of those with installed libraries at most `MOST` are kept: of who is idle, the one that was used
+    longest ago is closed.
+    """
 
     def __init__(self) -> None:
-        self._open: dict[Choice, Engine] = {}
+        self._open: dict[Choice, Engine] = {}  # those used last are last
+        self._used: Counter[Choice] = Counter()
         self._opening = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def used(self, choice: Choice) -> AsyncIterator[Engine]:
+        """The engine for this choice, open until the end. Raises `IsolationUnavailable`."""
+        self._used[choice] += 1
+        try:
+            yield await self.get(choice)
+        finally:
+            self._used[choice] -= 1
+            if not self._used[choice]:
+                del self._used[choice]
 
     async def get(self, choice: Choice) -> Engine:
         """The engine for this choice, ready. Raises `IsolationUnavailable`."""
         if choice.engine == "thread":
             choice = replace(choice, isolation="process")
         async with self._opening:
-            if choice not in self._open:
+            engine = self._open.pop(choice, None)
+            if engine is None:
                 engine = _MAKERS[choice.engine](choice)
                 await engine.open()
-                self._open[choice] = engine
-            return self._open[choice]
+            self._open[choice] = engine
+            idle = self._surplus()
+        for each in idle:
+            await each.close()
+        return engine
+
+    def _surplus(self) -> list[Engine]:
+        kept = [choice for choice in self._open if choice.installs]
+        idle = [choice for choice in kept[:-1] if not self._used[choice]]
+        return [self._open.pop(choice) for choice in idle[: max(0, len(kept) - MOST)]]
 
     def stock(self) -> dict[Choice, Stock]:
         """What each open engine has in its hands; from any thread."""

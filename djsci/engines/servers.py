@@ -43,6 +43,7 @@ class ForkServer(Forker):
 
     async def start(self, preload: Sequence[str]) -> None:
         """Raises `StartFailed`, and `Refused` with the library's name."""
+        preload = [] if self.ground.is_guarded else preload
         control, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control = control
 
@@ -83,8 +84,9 @@ class ForkServer(Forker):
             "folder": str(folder or ""),
             "uid": uid,
             "rehearses": waits,
+            "program": self.ground.python.program if self.ground.python else "",
             "limits": self.ground.limits()._asdict(),
-            "readable": [str(self.folder / "guest.zip")],
+            "readable": [str(self.folder / "guest.zip"), *self.ground.own_paths()],
         }
         return await self.ask(worker, request)
 

@@ -9,6 +9,7 @@ import os
 import selectors
 import shutil
 import signal
+import site
 import socket
 import struct
 import sys
@@ -72,6 +73,14 @@ def prepare(preload: list[str], *, may_have_threads: bool = False) -> Any:
         if not (may_have_threads or _has_one_thread()):
             raise Refused(name)
     return shell
+
+
+def enter(program: str) -> Any:
+    """Go on as the Python of another environment, which has this version; the notebook's shell."""
+    sys.executable = program
+    sys.prefix = sys.exec_prefix = os.path.dirname(os.path.dirname(program))
+    site.main()
+    return prepare([], may_have_threads=True)
 
 
 def _load(name: str) -> None:
@@ -178,6 +187,9 @@ class Server:
         kept = worker.become(*descriptors, *([report] if report >= 0 else []))
         folder = self.level(request, report=kept)
         processes.die_with(1 if self.level.has_init else parent)
+        if sys.flags.no_site:  # the environment is the user's: here, in the wall, it may be met
+            worker.settle(folder)
+            self.shell = enter(request["program"])
         worker.serve(self.shell, folder, self.level, rehearses=request["rehearses"])
 
     def on_begin(self, number: int) -> None:

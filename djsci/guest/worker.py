@@ -51,11 +51,7 @@ def serve(shell: Any, folder: str, level: Any, *, rehearses: bool = False) -> No
     """Say hello, wait for the run, play it; does not return. A worker that waits may rehearse."""
     processes.adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    os.chdir(folder)
-    os.environ["IPYTHONDIR"] = f"{folder}/.ipython"
-    if LOCAL not in os.environ:
-        os.environ["HOME"] = folder
-    tempfile.tempdir = None  # found anew: it may be another one in here
+    settle(folder)
     channel = Channel(socket.socket(fileno=RUN))
     channel.install()
     reseed()
@@ -72,6 +68,15 @@ def serve(shell: Any, folder: str, level: Any, *, rehearses: bool = False) -> No
     else:
         run.play()
     os._exit(0)
+
+
+def settle(folder: str) -> None:
+    """Make `folder` the place where everything is."""
+    os.chdir(folder)
+    os.environ["IPYTHONDIR"] = f"{folder}/.ipython"
+    if LOCAL not in os.environ:
+        os.environ["HOME"] = folder
+    tempfile.tempdir = None  # found anew: it may be another one in here
 
 
 def greet(channel: Channel, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ LEAST = (3, 11)
 LOOK = """
 import json, site, sys
 print(json.dumps({
-    "version": sys.version_info[:2],
+    "version": sys.version_info[:3],
     "paths": [sys.prefix, sys.base_prefix, sys.base_exec_prefix],
     "packages": site.getsitepackages(),
 }))
@@ -20,11 +20,18 @@ STARTING = 30.0  # seconds
 
 
 class Python(NamedTuple):
-    """`program` starts it, `paths` are all that it reads, `packages` are where libraries are."""
+    """`program` starts it, `paths` are all that it reads, `packages` are where libraries are.
+
+    `starter`: all of it is the users', as their code is: wheels replace programs, `pyvenv.cfg` and
+    what Python reads as it starts. Nothing outside of a wall starts `program` or loads anything of
+    it; this other program does, and becomes it inside.
+    """
 
     program: str
     paths: tuple[str, ...]
     packages: tuple[str, ...]
+    version: str = ""  # as 3.12.4
+    starter: str = ""
 
 
 def find(place: str) -> Python:
@@ -37,6 +44,14 @@ def find(place: str) -> Python:
     return _look(program, os.stat(program).st_mtime_ns)
 
 
+def guarded(folder: str, base: Python) -> Python:
+    """The Python of the environment in `folder`, which `base` made; nothing of it is started."""
+    short = ".".join(base.version.split(".")[:2])
+    packages = os.path.join(folder, "lib", f"python{short}", "site-packages")
+    program = os.path.join(folder, "bin", "python")
+    return Python(program, (folder, *base.paths), (packages,), base.version, base.program)
+
+
 @lru_cache(maxsize=32)
 def _look(program: str, _: int) -> Python:
     asked = [program, "-I", "-c", LOOK]
@@ -45,12 +60,12 @@ def _look(program: str, _: int) -> Python:
         found = json.loads(said.stdout)
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise OSError(f"{program} does not start: {type(error).__name__}") from error
-    if tuple(found["version"]) < LEAST:
-        raise OSError(
-            f"{program} is Python {_dotted(found['version'])}; {_dotted(LEAST)} is needed"
-        )
+    version = _dotted(found["version"])
+    if tuple(found["version"][:2]) < LEAST:
+        raise OSError(f"{program} is Python {version}; {_dotted(LEAST)} is needed")
     paths = dict.fromkeys(os.path.realpath(path) for path in found["paths"])
-    return Python(program, tuple({found["paths"][0]: None, **paths}), tuple(found["packages"]))
+    every = tuple({found["paths"][0]: None, **paths})
+    return Python(program, every, tuple(found["packages"]), version)
 
 
 def _dotted(version: Sequence[int]) -> str:

@@ -5,6 +5,8 @@ import asyncio
 import contextlib
 import math
 import os
+import platform
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +19,7 @@ from djsci.core import adapters, attachments, parameters, requests, sources
 from djsci.core.artifacts import ArtifactContent, content_type
 from djsci.core.errors import BadRequest, DjsciError
 from djsci.core.sources import Source, SourceLimits
+from djsci.engines import libraries
 from djsci.engines.base import Engine, Limits, Stop
 from djsci.engines.kernel import KernelEngine
 from djsci.engines.local import LocalEngine
@@ -80,6 +83,7 @@ def execute(options: argparse.Namespace, parser: argparse.ArgumentParser) -> int
         if options.wants_help:
             sys.stdout.write(usage.of_source(str(options.file), source.parameters))
             return SUCCEEDED
+        _require_libraries(source)
         request = _request(source.parameters, options.given, options.request)
     except DjsciError as error:
         _refuse(error)
@@ -106,6 +110,21 @@ def _read(options: argparse.Namespace) -> Source:
     files = beside.collect(options.file, options.more)
     name, files = part_names(options.file.name, files)
     return sources.read(name, files, limits=SourceLimits(upload=MOST), adapter=options.adapter)
+
+
+def _require_libraries(source: Source) -> None:
+    """Whether this Python has what the file's PEP 723 header asks for. Raises `BadRequest`."""
+    asked, version = source.requirements, platform.python_version()
+    if asked is None:
+        return
+    if not asked.takes(version):
+        raise BadRequest(f"{source.name} asks for Python {asked.python}; this is {version}.")
+    if missing := libraries.lacking(asked, version):
+        named = " ".join(map(shlex.quote, missing))
+        raise BadRequest(
+            f"{source.name} asks for {', '.join(missing)}, which this Python does not have:"
+            f" {shlex.quote(sys.executable)} -m pip install {named}"
+        )
 
 
 def _request(schema: Mapping[str, Any], pairs: list[str], line: str) -> HandlerRequest:

@@ -23,7 +23,7 @@ from djsci.engines.registry import Choice, Engines
 from djsci.guest.requests import HandlerRequest
 from djsci.models import Run
 
-from . import tracing
+from . import installation, tracing
 from .claims import Claim
 from .grants import grant
 from .log import from_now
@@ -120,21 +120,17 @@ async def _run(
             return End(state="denied", elapsed=0.0, reason=refusal)
         source, request, choice = await in_files(_prepare, run)
         await _note(run, choice, recorder)
-        engine = await engines.get(choice)
-        limits = Limits(
-            timeout=run.timeout,
-            grace=conf.get("GRACE"),
-            memory=run.memory,
-            pids=conf.get("PIDS_LIMIT"),
-            result=conf.get("RESULT_LIMIT"),
-            artifacts=conf.get("ARTIFACT_LIMIT"),
-            grant=await in_files(grant, run.file),
-        )
-        end = await _pump(
-            engine.execute(source, request, limits=limits, stop=execution.stop),
-            recorder,
-            Masker(limits.grant.values.values()),
-        )
+        limits = await _limits(run)
+        async with installation.ready(run, choice, recorder, stop=execution.stop) as failure:
+            if failure is not None:
+                end = failure
+            else:
+                async with engines.used(choice) as engine:
+                    end = await _pump(
+                        engine.execute(source, request, limits=limits, stop=execution.stop),
+                        recorder,
+                        Masker(limits.grant.values.values()),
+                    )
     except (LeaseLost, DatabaseAway):
         raise
     except DjsciError as error:
@@ -145,6 +141,18 @@ async def _run(
     elapsed = end.elapsed if end.elapsed is not None else time.monotonic() - began
     reason = execution.reason if end.state == "cancelled" and execution.reason else end.reason
     return End(state=end.state, elapsed=round(elapsed, 6), reason=reason, abandoned=end.abandoned)
+
+
+async def _limits(run: Run) -> Limits:
+    return Limits(
+        timeout=run.timeout,
+        grace=conf.get("GRACE"),
+        memory=run.memory,
+        pids=conf.get("PIDS_LIMIT"),
+        result=conf.get("RESULT_LIMIT"),
+        artifacts=conf.get("ARTIFACT_LIMIT"),
+        grant=await in_files(grant, run.file),
+    )
 
 
 def _prepare(run: Run) -> tuple[Source, HandlerRequest, Choice]:

@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 
 from djsci import blobs, conf
 from djsci.core.events import FINAL
+from djsci.engines import environments, registry
 from djsci.models import LogRow, Run, Ticket, Version
 
 from .log import from_now
@@ -46,6 +47,14 @@ def purge_some(*, most: int = _BATCH) -> Went:
         runs=_purge_runs(_sized(_old_runs(), most)),
         tickets=Ticket.objects.filter(pk__in=_first(_old_tickets(), most)).delete()[0],
     )
+
+
+def purge_environments(*, most: int = _BATCH, rehearses: bool = False) -> int:
+    """Remove at most `most` environments of headers that no run has used for long; how many."""
+    days, site = conf.get("RETENTION").get("environments"), registry.site()
+    if days is None or site is None:
+        return 0
+    return environments.purge(site.folder, days=days, most=most, rehearses=rehearses)
 
 
 def rehearse() -> Went:

@@ -43,7 +43,9 @@ def sweep(looks: Looks) -> None:
         _forget_silent_executors()
     if now >= looks.next_hour:
         went = retention.purge_some()
-        if not any(went):  # else the next tick goes on: leases are renewed in between
+        if not (
+            any(went) or retention.purge_environments(most=1)
+        ):  # else the next tick goes on: leases are renewed in between
             looks.next_hour = now + 3600
     tallies.note_swept()
 

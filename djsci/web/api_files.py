@@ -160,7 +160,11 @@ def _seen(caller: Caller, ref: str) -> PrivateFile:
 
 
 async def _shown(file: PrivateFile, *, status: int = 200) -> HttpResponse:
-    document = await in_database(documents.file_document, file)
+    document, version = await in_database(
+        lambda: (documents.file_document(file), documents.present_version(file))
+    )
+    if version and (asked := await in_files(documents.requirements_document, version)):
+        document["requirements"] = asked
     answer = documents.answer(document, status=status)
     if document["version"]:
         answer["ETag"] = f'"{document["version"]}"'

@@ -69,8 +69,14 @@ _RUN = an_object(
     abandoned={"type": "boolean"},
     links=an_object("self events result cancel page socket"),
 )
+_REQUIREMENTS = {
+    **an_object(dependencies=_TEXTS, python=maybe("string")),
+    "description": "What its PEP 723 header asks for, if it has one; not in lists.",
+}
 _FILE = an_object(
     "id",
+    "requirements",
+    requirements=_REQUIREMENTS,
     name=maybe("string"),
     kind=maybe("string", enum=["py", "ipynb", None]),
     version=maybe("string"),

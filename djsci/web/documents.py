@@ -11,7 +11,7 @@ from django.db.models import F, Model, Q, QuerySet
 from django.http import HttpResponse
 from django.urls import get_script_prefix
 
-from djsci import runs, uploads
+from djsci import runs, uploads, versions
 from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
@@ -105,6 +105,17 @@ def file_document(file: PrivateFile) -> dict[str, Any]:
             "socket": f"{root()}ws/call/{file.pk}/",
         },
     }
+
+
+def requirements_document(version: Version) -> dict[str, Any] | None:
+    """What the PEP 723 header of a version asks for; None without one. It reads the content."""
+    try:
+        asked = versions.source(version).requirements
+    except DjsciError:
+        return None
+    if asked is None:
+        return None
+    return {"dependencies": list(asked.dependencies), "python": asked.python or None}
 
 
 def present_version(file: PrivateFile) -> Version | None:

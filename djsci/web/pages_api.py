@@ -27,6 +27,7 @@ def file_api(request: HttpRequest, caller: Caller, name_id: str) -> HttpResponse
             for each in snippets.of_file(origin, documents.root(), file.pk, schema)
         ],
         "schema_html": highlighted(visible(documents.indented(schema)), "json"),
+        "requirements": documents.requirements_document(version) if version else None,
         "may_run": permissions.may_run(caller, file),
         "openapi": reverse("djsci_openapi"),
         "docs": reverse("djsci_docs"),

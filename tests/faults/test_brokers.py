@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -126,6 +127,8 @@ def test_x3_a_broker_that_hangs_and_comes_back_starts_all(tmp_path: Path, is_emp
         place.cancel(cancelled)
         assert place.ended(cancelled)["state"] == "cancelled"
         until(lambda: "bells were lost" in site.said())
+        ready = httpx.get(f"{site.url}/djsci/health/ready", timeout=20)
+        assert (ready.status_code, ready.json()["checks"]["broker"]) == (200, "failed")
         (tmp_path / "open").touch()
         assert place.ended(running)["state"] == "succeeded"
         if is_emptied:

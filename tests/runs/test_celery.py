@@ -254,6 +254,12 @@ def test_a_worker_with_another_pool_is_refused_with_what_to_do(alone: Place):
     assert "-P threads -c 4 -Q djsci.default" in done.stderr
 
 
+def broker_of(site: live.Site) -> tuple[int, str, str]:
+    """What `ready` says, and what it says of the broker."""
+    answer = httpx.get(f"{site.url}/djsci/health/ready", timeout=20)
+    return answer.status_code, answer.json()["status"], answer.json()["checks"]["broker"]
+
+
 def test_x3_calls_are_taken_while_the_broker_is_away_and_start_when_it_is_back(tmp_path: Path):
     port = servers.free_port()
     with live.server(
@@ -266,6 +272,10 @@ def test_x3_calls_are_taken_while_the_broker_is_away_and_start_when_it_is_back(t
         place = Place(site, "", "default", made.bearer("ada"), None, {})  # type: ignore[arg-type]
         run_id = place.start(folder=str(tmp_path))
         until(lambda: "bells were lost" in site.said())
+        assert broker_of(site) == (200, "degraded", "failed")
+        figures = httpx.get(f"{site.url}/djsci/metrics", timeout=20).text
+        assert 'djsci_rings_failed_total{to="broker"} 0' not in figures
         with servers.valkey_url(port), live.worker(site) as worker:
             assert place.ended(run_id)["state"] == "succeeded"
+            until(lambda: broker_of(site)[2] == "ok")
             assert worker.stop() == 0

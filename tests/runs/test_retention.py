@@ -99,7 +99,8 @@ def test_a_purge_says_before_and_after_what_goes_and_keeps_the_audit(
     young = old_run(file, 40, result_ref=stored[1], key="second")
     live = old_run(file, 400, state="running", ended=None)
     Ticket.objects.create(digest="late", user=user, target="x", expires=timezone.now())
-    expected = "{} logs, 1 runs, 2 idempotency keys, 1 tickets, 2 stored contents, 1 folders {}\n"
+    expected = "{} logs, 1 runs, 2 idempotency keys, 1 tickets, 2 stored contents, 1 folders"
+    expected += ", 0 environments {}\n"
     assert told("--dry-run") == expected.format(2, "would be removed")
     assert (Run.objects.count(), Ticket.objects.count(), left.exists()) == (3, 1, True)
     assert all(blobs.exists(sha256) for sha256 in stored)

@@ -108,6 +108,17 @@ async def test_which_adapter_reads_a_file_is_shown_and_can_be_set(program):
     assert (await program.get(f"{call}?days=3")).json() == 3
 
 
+async def test_what_a_header_asks_for_is_shown(program):
+    header = b"# /// script\n# requires-python = '>=3.11'\n# dependencies = ['Django']\n# ///\n"
+    posted = await program.post(FILES, {"file": part("s.py", header + HELPERS + CODE)})
+    made = posted.json()
+    assert made["requirements"] == {"dependencies": ["django"], "python": ">=3.11"}
+    assert (await program.get(made["links"]["self"])).json() == made
+    refused = await program.post(FILES, {"file": part("s.py", header.replace(b"Dj", b"/"))})
+    told = problem_of(refused)
+    assert (told["type"], told["errors"][0]["line"]) == ("bad_source", 3)
+
+
 async def test_a_browser_uploads_with_a_csrf_token_only(browser):
     body = {"file": part("a.py", b"def djsci_handler(request):\n    return 1\n"), "name": "a"}
     assert problem_of(await browser.post(FILES, body))["type"] == "forbidden"

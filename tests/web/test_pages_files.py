@@ -432,7 +432,7 @@ def test_snippets_carry_no_token_and_parameters_that_fit(
         "def djsci_handler(request, who: str, on: date, size: Literal['a', 'b'], tags: list[int],"
         ' deep: dict, note: str = "it\'s</script>"):\n    return who'
     )
-    file = make_file(code)
+    file = make_file("# /// script\n# dependencies = ['polars<2']\n# ///\n" + code)
     assert file.version is not None
     schema = file.version.parameters
     example = snippets.parameters(schema)
@@ -445,6 +445,7 @@ def test_snippets_carry_no_token_and_parameters_that_fit(
     page = text(browser.get(f"{ROOT}files/{file.pk}/api/"))
     assert "wss://" not in page
     assert f"ws://testserver/djsci/ws/call/{file.pk}/" in page
+    assert "Its header asks for <code>polars&lt;2</code>." in page
     shown = re.search(r'<djsci-json[^>]*><script type="application/json">(.*?)</script>', page)
     assert shown
     assert json.loads(shown[1]) == schema

@@ -11,8 +11,8 @@ from djsci.runs import retention
 class Command(BaseCommand):
     help = (
         "Remove logs and runs past DJSCI['RETENTION'], idempotency keys and tickets that ended, "
-        "stored bytes that nothing names, and this host's folders of servers that are gone. It may "
-        "run beside a server, in batches. Audit rows stay."
+        "stored bytes that nothing names, this host's folders of servers that are gone, and its "
+        "environments that no run uses. It may run beside a server, in batches. Audit rows stay."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -30,6 +30,7 @@ class Command(BaseCommand):
             "tickets": went.tickets,
             "stored contents": stored,
             "folders": left,
+            "environments": retention.purge_environments(rehearses=rehearses),
         }
         said = ", ".join(f"{count} {name}" for name, count in counts.items())
         self.stdout.write(f"{said} {'would be' if rehearses else 'were'} removed")
