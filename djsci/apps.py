@@ -8,7 +8,9 @@ class DjsciConfig(AppConfig):
     name = "djsci"
 
     def ready(self) -> None:
-        from . import checks  # noqa: F401 - registers the system checks
+        from . import checks, conf  # noqa: F401 - registers the system checks
         from .access import logs
+        from .isolation import container
 
         logs.hide_tokens()
+        container.current = conf.container

@@ -23,8 +23,8 @@ _POSITIVE = (
 )
 _NOT_NEGATIVE = ("GRACE", "DRAIN", "RETRIES", "ARTIFACT_LIMIT")
 _POSITIVE_OR_NONE = ("RUNNING", "RUNNING_PER_USER", "RUNNING_PER_FILE")
-_MAPPINGS = ("ENGINES", "CONNECTIONS", "ENVIRONMENTS", "POOL", "RETENTION")
-_LISTS = ("QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
+_MAPPINGS = ("ENGINES", "CONNECTIONS", "CONTAINER", "ENVIRONMENTS", "POOL", "RETENTION")
+_LISTS = ("PROVISIONERS", "QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
 _TEXTS = ("ISOLATION", "DISPATCHER", "STORAGE")
 PEP723 = '{"index": "https://pypi.org/simple"} or {"find_links": ["/srv/wheels"]}'
 _IN_MEMORY = "channels.layers.InMemoryChannelLayer"
@@ -126,13 +126,21 @@ def _engines() -> Iterator[CheckMessage]:
             yield Error(text, hint=hint, id="djsci.E006")
 
 
+def _container() -> Iterator[CheckMessage]:
+    try:
+        conf.container()
+    except ValueError as error:
+        hint = '{"command": "podman", "image": "djsci-guest", "runtime": "runsc", "options": []}'
+        yield Error(f"DJSCI['CONTAINER']: {error}.", hint=hint, id="djsci.E024")
+
+
 def _isolation() -> Iterator[CheckMessage]:
     """What can be seen at once; whether a level really holds is tried by `--deploy` and doctor."""
     level = conf.get("ISOLATION")
     if level not in options.LEVELS:
         text = f"DJSCI['ISOLATION']: {level!r} is not available; every run is refused."
         yield Error(text, hint=f"One of {', '.join(options.LEVELS)}.", id="djsci.E007")
-    elif level != "auto" and (reason := probe.missing(level)):
+    elif level != "auto" and not list(_container()) and (reason := probe.missing(level)):
         text = f"DJSCI['ISOLATION'] is {level!r}, which cannot be had here; every run is refused."
         yield Error(text, hint=reason, id="djsci.E013")
     elif level == "process" and not conf.serves_this_machine_only():
@@ -168,11 +176,11 @@ def _connection(where: str, connection: Mapping[str, Any]) -> Iterator[CheckMess
     if not (isinstance(values, Mapping) and all(map(_is_variable, values.items()))):
         hint = "Names of environment variables, with texts, or what returns one when it is called."
         yield Error(f"{where}: env is not a dict of texts.", hint=hint, id="djsci.E020")
-    elif hosts and conf.get("ISOLATION") in ("process", "landlock"):
+    elif hosts and conf.get("ISOLATION") in ("process", "landlock", "container"):
         text = (
             f"{where} names hosts, which the level {conf.get('ISOLATION')!r} cannot hold runs to."
         )
-        hint = "At 'landlock' its runs are refused, at 'process' they reach everything."
+        hint = "At 'process' its runs reach everything, at the others they are refused."
         yield Warning(text, hint=hint, id="djsci.W010")
 
 
@@ -263,6 +271,7 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _proxies,
     _origins,
     _engines,
+    _container,
     _isolation,
     _connections,
     _environments,

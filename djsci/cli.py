@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 from .core import tokentext
@@ -48,6 +49,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_token_commands(token.add_subparsers(required=True, metavar="COMMAND"))
     doctor = commands.add_parser("doctor", help="say what works here, and why not")
     doctor.set_defaults(command=_doctor)
+    image = commands.add_parser("image", help="make the image of runs at the level 'container'")
+    source = image.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--from-environment",
+        nargs="*",
+        metavar="PACKAGE",
+        help="out of this Python and its libraries, or of these packages and what they need",
+    )
+    source.add_argument("--containerfile", help="as this file says, FROM an image that is here")
+    image.set_defaults(command=_image)
     return parser
 
 
@@ -98,6 +109,25 @@ def _doctor(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f"{'ok  ' if finding.is_good else 'BAD '} {finding.subject:<10} {finding.text}")
     return 0 if all(finding.is_good for finding in findings) else 1
+
+
+def _image(options: argparse.Namespace) -> int:
+    from . import conf
+    from .isolation import image, probe
+
+    chosen = conf.container()
+    try:
+        if options.containerfile:
+            said = image.from_containerfile(chosen, Path(options.containerfile).absolute())
+        else:
+            said = image.from_environment(chosen, options.from_environment)
+    except OSError as error:
+        print(f"djsci: {error}", file=sys.stderr)
+        return 1
+    print(said)
+    reason = probe.probe("container", seconds=0)
+    print(reason or f"The level container holds, with the image {chosen.image!r}.")
+    return 1 if reason else 0
 
 
 def _user(name: str) -> Any:

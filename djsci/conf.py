@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from djsci.isolation.container import Settings
+
 _LOOPBACK = re.compile(r"(?:[\w.-]*\.)?localhost|127(?:\.\d{1,3}){3}|\[::1\]")
 KIB = 1 << 10
 MIB = 1 << 20
@@ -17,6 +19,8 @@ GIB = 1 << 30
 DEFAULTS: dict[str, Any] = {
     "ENGINES": {"py": "fork", "ipynb": "fork"},  # which engine runs which kind of file
     "ISOLATION": "auto",  # the least that user code is walled by
+    "CONTAINER": {},  # how containers are started: command, image, runtime, options
+    "PROVISIONERS": [],  # Jupyter provisioners from elsewhere that may start kernels, by name
     "UID_RANGE": None,  # (first, last) uid of walled runs where the server is root; None: our own
     "CONNECTIONS": {},  # named hosts and secrets that a superuser may grant to a file
     "ENVIRONMENTS": {},  # named Python environments that a file may ask for
@@ -90,6 +94,11 @@ def get(name: str) -> Any:
     if isinstance(default, dict) and default and isinstance(value, Mapping):
         return {**default, **value}
     return value
+
+
+def container() -> Settings:
+    """How containers are started here. Raises `ValueError` for what the setting cannot be."""
+    return Settings.read(get("CONTAINER"))
 
 
 def serves_this_machine_only() -> bool:

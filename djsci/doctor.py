@@ -21,7 +21,7 @@ from . import __version__, conf, ways
 from .core.errors import IsolationUnavailable
 from .engines import registry
 from .engines.kernel import KernelEngine
-from .isolation import probe, python
+from .isolation import container, probe, python
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +42,7 @@ def examine() -> Iterator[Finding]:
         ("kernels", _kernels),
         ("layer", _layer),
         ("isolation", _isolation),
+        ("container", _container),
         ("limits", _limits),
         ("environments", _environments),
         ("headers", _headers),
@@ -150,6 +151,16 @@ def _isolation() -> str:
 def _limits() -> str:
     """Each limit of a run with what holds it to that on this machine, a line each."""
     return "\n".join(f"{name:<11} {way}" for name, way in ways.of_limits(registry.level()).items())
+
+
+def _container() -> str:
+    """Wrong only where the site wants containers: no other site needs them."""
+    reason = probe.probe("container", seconds=0)
+    is_wanted = bool(conf.get("CONTAINER")) or conf.get("ISOLATION") == "container"
+    if reason and is_wanted:
+        raise RuntimeError(reason)
+    chosen = conf.container()
+    return reason or f"holds, with {container.find(chosen)} and the image {chosen.image!r}"
 
 
 def _environments() -> str:

@@ -14,7 +14,7 @@ from . import conf
 from .models import PrivateFile
 
 ENGINES = ("auto", "fork", "kernel", "thread")
-LEVELS = ("auto", "process", "landlock", "bwrap")
+LEVELS = ("auto", "process", "landlock", "bwrap", "container")
 INSTANCES = ("fresh", "warm")
 OUTPUTS = ("static", "interactive")
 MOST_RETRIES = 10

@@ -7,6 +7,7 @@ from . import conf
 from .isolation import cures, limits, nest
 
 MIB = 1 << 20
+OF_CONTAINER = "the container's control group, which the probe meets"
 LOOKED_AT = "what its processes hold is added up every 0.2 s"
 
 
@@ -16,11 +17,13 @@ def of_limits(level: str) -> Mapping[str, str]:
     cpu = int((conf.get("TIMEOUT") + conf.get("GRACE") + 5) * (os.cpu_count() or 1)) + 1
     most = f"{conf.get('PIDS_LIMIT')}"
     pids = f"RLIMIT_NPROC{f', pids.max of its cgroup v{version}' if version else ''}"
+    if level == "container":
+        pids = OF_CONTAINER
     return {
         "wall": f"{conf.get('TIMEOUT')} s: the executor interrupts, kills the tree"
         f" {conf.get('GRACE')} s later; the sweep too, where the executor vanished",
         "CPU": f"{cpu} s, of each process: RLIMIT_CPU",
-        "memory": f"{conf.get('MEMORY_LIMIT') // MIB} MiB: {_memory(version)}",
+        "memory": f"{conf.get('MEMORY_LIMIT') // MIB} MiB: {_memory(level, version)}",
         "pids": f"{most}: {pids}" if level != "process" else f"{bounds.pids}: {pids}, of its user",
         "descriptors": f"{bounds.files}: RLIMIT_NOFILE",
         "disk": _disk(level, bounds),
@@ -29,7 +32,9 @@ def of_limits(level: str) -> Mapping[str, str]:
     }
 
 
-def _memory(version: int | None) -> str:
+def _memory(level: str, version: int | None) -> str:
+    if level == "container":
+        return OF_CONTAINER
     if version is not None:
         return f"cgroup v{version}; in the engine kernel {LOOKED_AT}"
     cure = cures.of_groups(cures.look())
@@ -37,9 +42,10 @@ def _memory(version: int | None) -> str:
 
 
 def _disk(level: str, bounds: limits.Limits) -> str:
-    if level == "bwrap":
+    if level in ("bwrap", "container"):
         sizes = ", ".join(f"{path} {size // MIB} MiB" for path, size in nest.SIZES.items())
-        return f"{sizes}, {nest.INODES} files each: tmpfs of its own"
+        inodes = f", {nest.INODES} files each" if level == "bwrap" else ""
+        return f"{sizes}{inodes}: tmpfs of its own"
     return (
         f"{bounds.file_size // MIB} MiB a file: RLIMIT_FSIZE; nothing bounds the folder's size"
         " at this level, bwrap does"

@@ -1,6 +1,7 @@
 """Settings of the tests: a file database on SQLite, or what DJSCI_TEST_DATABASE names."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -64,4 +65,11 @@ DATABASES: dict[str, Any] = {
         "TEST": {"NAME": str(BASE / "test.sqlite3")},
     }
 }
-DJSCI: dict[str, Any] = {}
+# crun, podman's own choice, refuses the control groups of some machines; runc takes them all.
+DJSCI: dict[str, Any] = {
+    "CONTAINER": {
+        "command": os.environ.get("DJSCI_TEST_CONTAINER"),
+        "image": "djsci-tests",
+        "runtime": "runc" if shutil.which("runc") else None,
+    }
+}

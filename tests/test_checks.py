@@ -98,6 +98,7 @@ def test_the_checks_are_registered():
             },
             "djsci.E023",
         ),
+        ({"DJSCI": {"CONTAINER": {"imag": "x"}}}, "djsci.E024"),
         ({"DJSCI": {"UID_RANGE": 62464}}, "djsci.E022"),
         ({"DJSCI": {"UID_RANGE": (0, 100)}}, "djsci.E022"),
         ({"DJSCI": {"UID_RANGE": (63000, 62000)}}, "djsci.E022"),

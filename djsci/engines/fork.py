@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import subprocess
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -13,7 +14,7 @@ from djsci.core.errors import IsolationUnavailable
 from djsci.core.events import End, Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
-from djsci.isolation import probe, users
+from djsci.isolation import container, probe, users
 from djsci.isolation.limits import Limits as Bounds
 from djsci.isolation.python import Python
 
@@ -54,7 +55,9 @@ class ForkEngine(Engine):
         has_network: bool = False,
         pids: int = Bounds().pids,
         uids: tuple[int, int] = users.RANGE,
+        **contained: Any,
     ) -> None:
+        """`contained`: what a `Ground` says of containers."""
         ground = Ground(
             isolation=isolation,
             project=project,
@@ -63,6 +66,7 @@ class ForkEngine(Engine):
             pids=pids,
             uids=uids,
             calls=self.calls,
+            **contained,
         )
         self.supply = Supply(
             ground, size=size, recycle=recycle, preload=preload, root=root, spawns=self.spawns
@@ -80,6 +84,10 @@ class ForkEngine(Engine):
         """Raises `IsolationUnavailable` when the level does not hold here."""
         level = self.supply.ground.isolation
         reason = await asyncio.to_thread(probe.probe, level)
+        if reason is None and level == "container":
+            self.supply.spawns = True
+            with contextlib.suppress(OSError, subprocess.SubprocessError):
+                await asyncio.to_thread(container.remove_leftovers, self.supply.ground.container)
         if reason is not None:
             logger.error("No run starts: %s", reason)
             raise IsolationUnavailable
@@ -142,7 +150,7 @@ class ForkEngine(Engine):
             hidden=ground.hidden(),
             is_trusted=is_trusted,
             has_network=ground.has_network or ground.isolation == "process",
-            proxy=self.proxy if ground.has_own_root else None,
+            proxy=self.proxy if ground.isolation == "bwrap" else None,
             **how,
         )
 
@@ -152,7 +160,8 @@ class ForkEngine(Engine):
         """All that is said; then the worker ends, unless all is well and it is to be kept."""
         is_gone: bool | None = None
         try:
-            run.worker.bound(memory=run.limits.memory)
+            limits = run.limits
+            run.worker.bound(memory=limits.memory, seconds=limits.timeout + limits.grace)
             self._running.add(run)
             self._look_after()
             if run.is_first:

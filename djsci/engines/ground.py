@@ -11,6 +11,7 @@ from typing import Any
 
 from djsci.isolation import bwrap, fonts, landlock, users
 from djsci.isolation import process as bare
+from djsci.isolation.container import Settings
 from djsci.isolation.limits import Limits
 from djsci.isolation.python import Python
 
@@ -45,11 +46,14 @@ class Ground:
     pids: int = Limits().pids
     uids: tuple[int, int] = users.RANGE
     calls: int = 1  # how many runs may share a worker's user at once
+    container: Settings = Settings()  # noqa: RUF009 - immutable
+    memory: int = Limits().memory  # bytes, of a container until its run is known
+    longest: float = 310.0  # seconds that any run may take, its end included
 
     @property
     def has_own_root(self) -> bool:
         """Whether a run's folder is in memory of its own, not on this host's disk."""
-        return self.isolation == "bwrap"
+        return self.isolation in ("bwrap", "container")
 
     @property
     def is_guarded(self) -> bool:
@@ -62,7 +66,7 @@ class Ground:
         return self.isolation + ("+network" if self.has_network else "")
 
     def limits(self) -> Limits:
-        return Limits(pids=self.pids * self.calls)
+        return Limits(memory=self.memory, pids=self.pids * self.calls)
 
     def hidden(self) -> list[str]:
         """Folders that no run imports from."""

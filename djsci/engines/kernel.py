@@ -17,7 +17,7 @@ from djsci.guest.requests import HandlerRequest
 from djsci.isolation import fonts, probe, users
 from djsci.isolation.limits import Limits as Bounds
 
-from . import tree
+from . import elsewhere, tree
 from .base import Engine, Limits, Stock, Stop
 from .execution import Execution
 from .ground import Ground
@@ -51,6 +51,9 @@ class KernelEngine(Engine):
 
     async def open(self) -> None:
         """Raises `IsolationUnavailable` when the level does not hold here."""
+        if self.pool.ground.isolation == elsewhere.ELSEWHERE:
+            self.pool.open()
+            return
         reason = await asyncio.to_thread(probe.probe, self.pool.ground.isolation)
         if reason is not None:
             logger.error("No run starts: %s", reason)
@@ -81,6 +84,11 @@ class KernelEngine(Engine):
     def kernelspecs() -> frozenset[str]:
         """The names of the kernels that are installed here."""
         return frozenset(KernelSpecManager().find_kernel_specs()) | {NATIVE}
+
+    @staticmethod
+    def provisioner(source: Source) -> str:
+        """Who starts a source's kernel, where its kernelspec names somebody else; else nothing."""
+        return elsewhere.provisioner(_kernelspec(source))
 
     async def execute(
         self, source: Source, request: HandlerRequest, *, limits: Limits, stop: Stop

@@ -17,6 +17,7 @@ from zmq.constants import SocketOption
 
 from . import folders
 from .bundle import write_guest
+from .elsewhere import ELSEWHERE, ElsewhereUnit
 from .ground import Ground
 from .unit import StartFailed, Unit, make_folder
 
@@ -72,7 +73,8 @@ class Pool:
             self._context = zmq.asyncio.Context()
             # Bounded: a slow reader fills these, then the kernel's `print` waits.
             self._context.setsockopt(SocketOption.RCVHWM, 32)
-            self._context.setsockopt(SocketOption.RECONNECT_IVL, NEVER)
+            if self.ground.isolation != ELSEWHERE:  # whose sockets are not seen before they are up
+                self._context.setsockopt(SocketOption.RECONNECT_IVL, NEVER)
         self._is_closed = False
         self.refill()
 
@@ -100,7 +102,7 @@ class Pool:
             self.refill()
 
     async def _end(self, unit: Unit) -> bool:
-        is_gone = unit.close()
+        is_gone = await unit.end()
         if self._aside is None:
             shutil.rmtree(unit.folder, ignore_errors=True)
         else:
@@ -130,7 +132,8 @@ class Pool:
             if self._folder is None or self._context is None:
                 raise StartFailed("the pool is closed")
             folder = self._folder / f"k{next(self._numbers)}"
-            unit = Unit(
+            kind = ElsewhereUnit if self.ground.isolation == ELSEWHERE else Unit
+            unit = kind(
                 kernelspec=kernelspec,
                 folder=folder,
                 context=self._context,

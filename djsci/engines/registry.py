@@ -25,6 +25,7 @@ from djsci.models import PrivateFile, Version
 
 from . import environments, installing, libraries
 from .base import Engine, Stock
+from .elsewhere import ELSEWHERE
 from .environments import Environment
 from .fork import ForkEngine, SpawnEngine
 from .ground import Project
@@ -97,9 +98,15 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
         _require_environment(environment, name, is_trusted=True)
         _require_libraries(source, "", "a trusted version has the server's libraries")
         return Choice(engine="fork", isolation="process", is_trusted=True, instance=instance)
+    if name == "kernel" and (provisioner := KernelEngine.provisioner(source)):
+        _require_provisioner(provisioner, granted, file.settings.get("isolation", "auto"))
+        return Choice(engine="kernel", isolation=ELSEWHERE)
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
     _require_environment(environment, name)
+    if isolation == "container":
+        _require_container(name, environment, source)
+        instance = "fresh"  # a template forks calls, and a container's guest is sent for each run
     installs = _installs(source, environment, name)
     return Choice(
         engine=name,
@@ -159,6 +166,30 @@ def site() -> installing.Site | None:
     return replace(read, uids=_bounds()["uids"])
 
 
+def _require_container(engine: str, environment: str, source: Source) -> None:
+    """Whether a container can run it. Raises `IsolationUnavailable` that says why not."""
+    if engine != "fork":
+        raise IsolationUnavailable("A container has no kernels: its runs need the engine 'fork'.")
+    if environment:
+        raise IsolationUnavailable("At the level 'container' the image is the environment.")
+    if source.requirements is not None and source.requirements.dependencies:
+        raise IsolationUnavailable("At the level 'container' no header is installed for.")
+
+
+def _require_provisioner(name: str, granted: Sequence[str], wanted: str) -> None:
+    """Whether a kernel may be started elsewhere. Raises `IsolationUnavailable` that says why not.
+
+    No level of ours is around it: a site that names the provisioner says that it trusts that one.
+    """
+    if name not in conf.get("PROVISIONERS"):
+        raise IsolationUnavailable(
+            f"The notebook's kernel is started by {name!r}, which DJSCI['PROVISIONERS'] does not"
+            " name."
+        )
+    if wanted not in ("auto", "process") or granted:
+        raise IsolationUnavailable(f"A kernel of {name!r} has no level and no connections of ours.")
+
+
 def _require_environment(name: str, engine: str, *, is_trusted: bool = False) -> None:
     """Whether a run can have its Python. Raises `IsolationUnavailable` that says why not."""
     if name and (engine != "fork" or is_trusted):
@@ -184,8 +215,9 @@ def _require_reach(granted: Sequence[str], engine: str, isolation: str) -> None:
     hosts = granted_hosts(granted)
     if granted and engine != "fork":
         raise IsolationUnavailable(f"Connections need the engine 'fork'; this file has {engine!r}.")
-    if hosts and isolation == "landlock" and OPEN not in granted:
-        raise IsolationUnavailable("Connections with hosts need the level 'bwrap', not 'landlock'.")
+    if hosts and isolation in ("landlock", "container") and OPEN not in granted:
+        message = f"Connections with hosts need the level 'bwrap', not {isolation!r}."
+        raise IsolationUnavailable(message)
 
 
 def granted_hosts(granted: Sequence[str]) -> tuple[Host, ...]:
@@ -235,14 +267,21 @@ def _configured(kind: str) -> str:
 
 def _fork(choice: Choice) -> Engine:
     pool = conf.get("POOL")
-    is_warm = choice.instance == "warm"
     given: dict[str, Any] = {
         "python": choice.installs.python if choice.installs else _python(choice.environment),
         "has_network": choice.has_network,
         **_bounds(),
     }
-    if pool["preload"] is None and not choice.is_trusted and not is_warm:
-        return SpawnEngine(size=pool["size"], isolation=choice.isolation, **given)
+    if choice.isolation == "container":
+        given |= {"preload": pool["preload"] or (), "recycle": pool["recycle"], **_contained()}
+    elif choice.is_trusted or choice.instance == "warm" or pool["preload"] is not None:
+        return _forked(choice, given)
+    return SpawnEngine(size=pool["size"], isolation=choice.isolation, **given)
+
+
+def _forked(choice: Choice, given: dict[str, Any]) -> Engine:
+    pool = conf.get("POOL")
+    is_warm = choice.instance == "warm"
     return (WarmEngine if is_warm else ForkEngine)(
         size=0 if is_warm else pool["size"],  # templates are kept; a fork starts the next one
         recycle=pool["recycle"],
@@ -256,7 +295,7 @@ def _fork(choice: Choice) -> Engine:
 def _kernel(choice: Choice) -> Engine:
     pool = conf.get("POOL")
     return KernelEngine(
-        size=pool["size"],
+        size=0 if choice.isolation == ELSEWHERE else pool["size"],
         recycle=pool["recycle"],
         preload=pool["preload"] or (),
         isolation=choice.isolation,
@@ -280,6 +319,15 @@ _MAKERS: dict[str, Callable[[Choice], Engine]] = {
 def _bounds() -> Bounds:
     first, last = conf.get("UID_RANGE") or users.RANGE
     return {"pids": conf.get("PIDS_LIMIT"), "uids": (first, last)}
+
+
+def _contained() -> dict[str, Any]:
+    longest = float(conf.get("TIMEOUT") + conf.get("GRACE"))
+    return {
+        "container": conf.container(),
+        "memory": conf.get("MEMORY_LIMIT"),
+        "longest": longest,
+    }
 
 
 def _project() -> Project:

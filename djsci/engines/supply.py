@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from djsci.isolation import limits as bounds
 from djsci.isolation import users
 
-from . import folders, installed
+from . import containers, folders, installed
 from .bundle import write_guest
 from .ground import Ground, make_folder
 from .servers import ForkServer, Refused, remove
@@ -23,7 +23,7 @@ from .workers import StartFailed, Worker
 
 logger = logging.getLogger(__name__)
 RETRY = 1.0  # seconds before a failed refill is tried again
-ENDING = 2.0  # seconds that a killed worker may take to be gone
+IDLE = 300.0  # seconds that a container waits for a run beyond its recycling
 Value = TypeVar("Value")
 
 
@@ -120,7 +120,7 @@ class Supply:
         """End a worker that was taken; True when its whole tree is gone."""
         worker.kill()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ENDING):
+            async with asyncio.timeout(worker.ending):
                 await asyncio.shield(worker.code)
         worker.close()
         self._later(self._clear(worker))
@@ -136,6 +136,7 @@ class Supply:
                 worker.group.close()
 
         await self.aside(clear)
+        await worker.forget()
         held = self._users.pop(worker, None)
         if held is not None:
             held.close()
@@ -160,6 +161,8 @@ class Supply:
             raise
         if held is not None:
             self._users[worker] = held
+        if worker.is_bounded:
+            return worker
         if waits:
             try:
                 await self.join_group(worker)
@@ -176,7 +179,7 @@ class Supply:
         if self.folder is None:
             raise StartFailed("the engine is closed")
         ground, taken = self.ground, None
-        if ground.isolation == "landlock" or (ground.isolation == "bwrap" and not has_server):
+        if ground.isolation != "process" and not (ground.isolation == "bwrap" and has_server):
             taken = users.take(ground.uids)
         uid, held = taken or (None, None)
         if ground.has_own_root:
@@ -205,6 +208,15 @@ class Supply:
     async def _spawn(self, work: Path | None, uid: int | None) -> Worker:
         if self.folder is None or self._aside is None:
             raise StartFailed("the engine is closed")
+        if self.ground.isolation == "container":
+            return await containers.start(
+                self.ground,
+                folder=self.folder,
+                uid=uid,
+                preload=self.preload,
+                seconds=self.recycle + IDLE,
+                aside=self._aside,
+            )
         preload = [self.ground.project.set_up] if self.ground.project else []
         return await spawn(
             self.ground,

@@ -7,7 +7,7 @@ from typing import Any
 
 from . import installed
 from .forking import Forker
-from .supply import ENDING, Supply
+from .supply import Supply
 from .workers import Worker
 
 FORK = 20.0  # seconds that a fork may take: what it forks is the user's
@@ -66,7 +66,7 @@ class Template(Forker):
     async def _end_all(self) -> None:
         self.worker.kill()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(ENDING):
+            async with asyncio.timeout(self.worker.ending):
                 await asyncio.shield(self.worker.code)
         is_over = self.worker.is_over_memory()
         why = "it used too much memory" if is_over else self.worker.exit_text()

@@ -247,6 +247,10 @@ class Unit:
     def _process(self) -> subprocess.Popen[bytes]:
         return cast("subprocess.Popen[bytes]", self.manager.provisioner.process)
 
+    async def end(self) -> bool:
+        """`close`, for who can wait for it."""
+        return self.close()
+
     def close(self) -> bool:
         """Kill the tree, then give back sockets and descriptors; True when none is left."""
         is_gone = self.kill()

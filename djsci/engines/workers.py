@@ -9,7 +9,7 @@ import socket
 import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from djsci.guest import frames
 from djsci.isolation.limits import Group
@@ -27,6 +27,8 @@ class StartFailed(Exception):
 
 class Worker:
     """One worker. `folder` is the run's folder on this host, None where the run has its own."""
+
+    ending: ClassVar[float] = 2.0  # seconds that it may take to be gone, once it is killed
 
     def __init__(
         self, folder: Path | None, *, uid: int | None = None, has_init: bool = False
@@ -55,8 +57,13 @@ class Worker:
         self._pidfd: int | None = None
         self._init: int | None = None
 
-    def bound(self, group: Group | None = None, *, memory: int | None = None) -> None:
-        """It is in `group` now; its run may hold so many bytes. Either may be known first."""
+    def bound(
+        self, group: Group | None = None, *, memory: int | None = None, seconds: float | None = None
+    ) -> None:
+        """It is in `group` now; its run may hold so many bytes. Either may be known first.
+
+        `seconds`: for how long it may live, where it must know that itself.
+        """
         self.group, self.memory = group or self.group, memory or self.memory
         if self.group is not None and self.memory is not None:
             self.group.set_memory(self.memory)
@@ -165,6 +172,9 @@ class Worker:
             said = [line for line in lines if line.strip()]
             return f": {said[-1].strip()[:300]}" if said else ""
         return ""
+
+    async def forget(self) -> None:
+        """Make sure that nothing is left of it, where somebody else keeps it; nobody waits."""
 
     def close(self) -> None:
         """Give back every descriptor."""

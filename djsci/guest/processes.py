@@ -10,6 +10,7 @@ import time
 
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
+_DUMPABLE = 4  # PR_SET_DUMPABLE
 _system = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -17,6 +18,12 @@ def adopt_orphans() -> None:
     """Become the parent of every process below whose own parent ends."""
     if _system is not None:
         _system.prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def hide() -> None:
+    """From now on nobody of our user reads or writes this process's memory and descriptors."""
+    if _system is not None:
+        _system.prctl(_DUMPABLE, 0, 0, 0, 0)
 
 
 def die_with(parent: int) -> None:

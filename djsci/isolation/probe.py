@@ -15,10 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import bwrap, canaries, cures, landlock, nest, users
+from . import bwrap, canaries, contained, container, cures, landlock, nest, users
 from .limits import Limits
 
-LEVELS = ("process", "landlock", "bwrap")
+LEVELS = ("process", "landlock", "bwrap", "container")
 NESTED = "nested"  # bwrap, and a wall for each child of a fork server inside it
 HOURLY = 3600.0
 DEAD = "nothing starts: "
@@ -59,6 +59,8 @@ def missing(level: str) -> str | None:
         return None
     if level not in (*LEVELS, NESTED):
         return f"There is no level {level!r}."
+    if level == "container":
+        return container.missing(container.current())
     facts = cures.look()
     reason = cures.of_landlock(facts) or cures.of_users(facts, cures.users_here(facts))
     if level != "landlock" and not reason:
@@ -98,6 +100,8 @@ def _renew(level: str) -> None:
 def _probe(level: str) -> str | None:
     if level == "process" or (reason := missing(level)):
         return None if level == "process" else reason
+    if level == "container":
+        return _probe_container()
     try:
         red = run(level)
         if level == "bwrap" and not red:
@@ -107,6 +111,14 @@ def _probe(level: str) -> str | None:
     except (OSError, subprocess.SubprocessError) as error:
         return f"The level {level} cannot be had: {error}. {_cure(f'{DEAD}{error}')}"
     return _said(level, red)
+
+
+def _probe_container() -> str | None:
+    try:
+        red = run("container") or contained.red(LIMITS, SIZES)
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"The level container cannot be had: {error}"
+    return f"The level container does not hold: {'; '.join(red)}." if red else None
 
 
 def _said(level: str, red: Sequence[str]) -> str | None:
@@ -141,6 +153,10 @@ def bare(level: str, *, change: Change = _as_it_is) -> list[str]:
 
 
 def _found(level: str, change: Change) -> tuple[dict[str, Any] | str, int, Sequence[str]]:
+    if level == "container":
+        with planting() as planted:
+            found = contained.canaries_in(planted, limits=LIMITS, sizes=SIZES, change=change)
+            return found, planted["hits"](), contained.EXISTS
     with planting() as planted, _lease() as uid, _folder(uid) as folder:
         place = {"bwrap": bwrap.SOCKETS, NESTED: None}.get(level, f"{folder}/s")
         given = {name: value for name, value in planted.items() if name != "hits"}

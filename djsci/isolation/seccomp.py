@@ -18,6 +18,7 @@ NUMBER, ARCHITECTURE = 0, 4
 NEW_NAMESPACES = 0x7E020080  # CLONE_NEWTIME, NS, CGROUP, UTS, IPC, USER, PID, NET
 TIOCSTI, TIOCLINUX = 0x5412, 0x541C
 PACKET, ALG, VSOCK, UNIX, INET, INET6, NETLINK = 17, 38, 40, 1, 2, 10, 16
+FAMILIES = (PACKET, ALG, VSOCK)  # of sockets that no level has
 STREAM, SEQUENCED = 1, 5
 FASTOPEN = 0x20000000
 FOR_WALLS = ("mount", "umount2", "pivot_root", "unshare")  # what building an inner wall needs
@@ -67,7 +68,7 @@ def program(
 
 def _checks(*, has_network: bool, may_nest: bool) -> dict[str, list[Instruction]]:
     """What follows a call's number, by call: each body ends in a return."""
-    families = [step for family in (PACKET, ALG, VSOCK) for step in _refuse_if(family)]
+    families = [step for family in FAMILIES for step in _refuse_if(family)]
     checks: dict[str, list[Instruction]] = {
         "clone3": [(RETURN, 0, 0, ERRNO | errno.ENOSYS)],
         "ioctl": [_argument(1), *_refuse_if(TIOCSTI), *_refuse_if(TIOCLINUX), _allow()],

@@ -2,6 +2,7 @@
 
 import logging
 import platform
+import subprocess
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from django.db.models.functions import Now
 from djsci import conf
 from djsci.access import logs
 from djsci.core.events import LIVE, End, Event, Log, Status
+from djsci.isolation import container
 from djsci.models import Executor, Run
 
 from . import claims, dispatch, doorbell, log, retention, rings, tallies
@@ -40,6 +42,7 @@ def sweep(looks: Looks) -> None:
     if now >= looks.next_minute:
         looks.next_minute = now + 60
         reap_dead_neighbours()
+        remove_containers()
         _forget_silent_executors()
     if now >= looks.next_hour:
         went = retention.purge_some()
@@ -84,6 +87,19 @@ def reap_dead_neighbours() -> None:
         for pk, held in rows.values_list("pk", "lease"):
             _reap(pk, lease=held)
         executor.delete()
+
+
+def remove_containers() -> None:
+    """Of this host's processes that are gone, where the site has containers."""
+    if not (conf.get("CONTAINER") or conf.get("ISOLATION") == "container"):
+        return
+    try:
+        removed = container.remove_leftovers(conf.container())
+    except (OSError, subprocess.SubprocessError) as error:
+        logger.warning("Left containers were not looked for: %s", error)
+    else:
+        if removed:
+            logger.warning("%d containers were left by processes that are gone: removed.", removed)
 
 
 def lose_open(reason: str) -> int:

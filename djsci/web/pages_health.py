@@ -30,6 +30,7 @@ LEVELS = {
     "process": "a process of its own, with limits: robustness, no wall against hostile code",
     "landlock": "files and network closed by the kernel's Landlock and seccomp",
     "bwrap": "namespaces, a root of its own, Landlock and seccomp",
+    "container": "a container of its own by podman, docker or nerdctl; only where it is named",
 }
 
 
@@ -101,8 +102,9 @@ def _levels() -> list[dict[str, str]]:
         for name, told in LEVELS.items()
     ]
     nested = probe.probe(probe.NESTED)
-    if nested and not rows[-1]["reason"]:
-        rows[-1]["told"] += f"; runs are spawned, not forked: {nested}"
+    bwrap = next(row for row in rows if row["name"] == "bwrap")
+    if nested and not bwrap["reason"]:
+        bwrap["told"] += f"; runs are spawned, not forked: {nested}"
     return rows
 
 

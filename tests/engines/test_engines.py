@@ -21,6 +21,7 @@ from djsci.engines.thread import ThreadEngine
 from djsci.engines.warm import WarmEngine
 from djsci.guest.files import reference
 from djsci.guest.requests import FileValues, UploadedFile
+from djsci.isolation import container
 from djsci.runs import executor
 from tests.cases.handlers import CASES, Case, Said
 from tests.isolation.conftest import need
@@ -38,8 +39,9 @@ def on_faults(name: str) -> Any:
 STRONGEST = ("fork-bwrap", "warm-bwrap", "kernel-bwrap")
 WEAKER = ("fork-landlock", "warm-landlock", "spawn-landlock", "spawn-bwrap", "kernel-landlock")
 FORKED = ("thread", "fork", "warm")
+CONTAINED = ("spawn-container",)
 STARTED = ("spawn", "kernel")  # an interpreter for each run: slow
-EVERY = [*FORKED, *STARTED, *STRONGEST, *map(on_faults, WEAKER)]
+EVERY = [*FORKED, *STARTED, *STRONGEST, *map(on_faults, (*WEAKER, *CONTAINED))]
 
 
 @pytest.fixture(params=EVERY, scope="module")
@@ -55,7 +57,7 @@ async def engine(engine_kind: str) -> AsyncIterator[Engine]:
         "thread": lambda: ThreadEngine(8),
         "fork": lambda: ForkEngine(size=0, isolation=isolation),
         "warm": lambda: WarmEngine(isolation=isolation),
-        "spawn": lambda: SpawnEngine(isolation=isolation),
+        "spawn": lambda: SpawnEngine(isolation=isolation, container=container.current()),
         "kernel": lambda: KernelEngine(size=0, isolation=isolation),
     }
     executor.stop()
@@ -144,7 +146,7 @@ def text_of(heard: list[events.Event], name: str = "stdout") -> str:
 # What spawned workers play is what forked ones do, and a kernel is behind its wall what it is bare.
 on_each = pytest.mark.parametrize(
     "engine_kind",
-    [*FORKED, *STRONGEST, *map(on_faults, (*STARTED, *WEAKER))],
+    [*FORKED, *STRONGEST, *map(on_faults, (*STARTED, *WEAKER, *CONTAINED))],
     indirect=True,
     scope="module",
 )
