@@ -15,7 +15,7 @@ from .errors import SourceInvalid
 BLOCK = "script"
 MOST = 100  # dependencies
 LONGEST = 500  # characters of one
-MOST_TEXT = 64 << 10  # characters of a block
+MOST_TEXT = 16 << 10  # characters of a block: tomllib takes the square of a dotted key's parts
 _START = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _END = "# ///"
 _LINE = re.compile(r"\(?at line (\d+)")

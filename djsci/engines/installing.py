@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +15,9 @@ from djsci.isolation import landlock, probe, users
 from djsci.isolation.limits import Limits
 from djsci.isolation.python import Python
 
+ALONE = Path(__file__).with_name("pip_alone.py")
 KEPT = 64 << 10  # bytes of what a program said
+LEAST = 16 << 10  # bytes that a file counts as: many small ones take a disk's nodes, and our time
 LOOK = 1.0  # seconds between two looks at the folder's size
 MOST_SAID = 400  # characters of a reason
 PASSED = (  # how the server's machine reaches an index
@@ -126,10 +128,12 @@ def give(folder: Path, uid: int | None) -> None:
 
 def _pip(folder: Path, site: Site) -> list[str]:
     """It runs as the environment's Python, which starts before a `.pth` file of a wheel is there;
-    no other code of a wheel is executed either.
+    no other code of a wheel is executed either, nor any of what its metadata name.
     """
+    found = importlib.util.find_spec("pip")
+    where = os.path.dirname(found.origin or "") if found else "pip"
     return [
-        *(sys.executable, "-I", "-m", "pip", "--python", str(folder / "bin" / "python")),
+        *(str(folder / "bin" / "python"), "-I", "-c", ALONE.read_text(), where),
         *("install", "--only-binary=:all:", "--no-cache-dir", "--progress-bar=off"),
         *("--no-warn-script-location", "--keyring-provider=disabled"),
         *("--root-user-action=ignore", "--disable-pip-version-check", "--no-input"),
@@ -161,7 +165,7 @@ async def _do(argv: Sequence[str], work: Path, site: Site, lock: int) -> None:
             _kill(process.pid)
             await process.wait()
         watching.cancel()
-    if watching.done() and not watching.cancelled():
+    if await asyncio.to_thread(_size, work.parent) > site.size:
         raise InstallFailed(f"the environment is larger than {site.size >> 20} MiB")
     if code != 0:
         raise InstallFailed(reason(said.decode("utf-8", "replace"), code, site))
@@ -180,10 +184,10 @@ def _kill(process: int) -> None:
 
 def _size(folder: Path) -> int:
     found = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
+    for where, folders, names in os.walk(folder):
+        for name in (*folders, *names):
             with contextlib.suppress(OSError):
-                found += os.lstat(os.path.join(where, name)).st_size
+                found += max(LEAST, os.lstat(os.path.join(where, name)).st_size)
     return found
 
 

@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +163,42 @@ async def test_what_is_no_wheel_is_not_built_and_named(site: Site) -> None:
 
 
 @asynchronous
+async def test_an_address_that_a_wheel_asks_for_is_not_built(site: Site, tmp_path: Path) -> None:
+    folder, ran = Path(site.find_links[0]), tmp_path / "ran"
+    source = wheels.write_source(folder / "addressed-1.0.tar.gz", "addressed", touches=ran)
+    about = {"front-1.0.dist-info/METADATA": f"Requires-Dist: addressed @ file://{source}\n"}
+    wheels.write(folder, "front", files=about)
+    with pytest.raises(InstallFailed, match="No matching distribution found for front"):
+        await installed(wanted(site, "front"))
+    argv = installing._pip(Path(sys.prefix), site)  # pip itself, given the address
+    asked = [*argv, "--no-deps", "--target", str(tmp_path / "into"), str(source)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    assert "what installs starts no program" in done.stdout + done.stderr
+    assert not ran.exists()
+
+
+@asynchronous
+async def test_a_wheel_cannot_say_that_it_is_ready_or_hinder_its_removal(site: Site) -> None:
+    files = {"marked-1.0.data/data/djsci-ready.json/x": ""}
+    wheels.write(Path(site.find_links[0]), "marked", files=files)
+    environment = wanted(site, "marked")
+    assert await installed(environment)
+    os.utime(environment.mark, (1, 1))
+    assert environments.purge(site.folder, days=40) == 1
+    assert not environment.folder.exists()
+
+
+@asynchronous
+async def test_many_small_files_are_too_large(site: Site) -> None:
+    files = {f"many/{number}.txt": "" for number in range(300)}
+    wheels.write(Path(site.find_links[0]), "many", files=files)
+    environment = wanted(replace(site, size=4 << 20), "many")
+    with pytest.raises(InstallFailed, match="larger than 4 MiB"):
+        await installed(environment)
+    assert not environment.folder.exists()
+
+
+@asynchronous
 async def test_a_build_that_is_killed_or_cancelled_leaves_nothing_that_counts(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +231,7 @@ async def test_what_is_not_used_for_long_is_removed_unless_a_run_has_it(site: Si
         raise AssertionError
 
     async with environments.used(environment, on_install=never):
-        os.utime(environment.folder / environments.MARK, (long_ago, long_ago))
+        os.utime(environment.mark, (long_ago, long_ago))
         assert environments.purge(site.folder, days=30) == 0
     assert environments.purge(site.folder, days=40) == 0
     assert environments.purge(site.folder, days=30) == 1
