@@ -157,7 +157,7 @@ def _dependency(text: str, line: int) -> str:
         found = Requirement(text)
     except (InvalidRequirement, RecursionError):
         raise _Bad(f"{shown} is no dependency: a name with versions is one", line) from None
-    if found.url is not None:
+    if found.url is not None or "/" in str(found.specifier):  # `a===../b` is a path to pip
         raise _Bad(f"{shown}: only names with versions are taken, no addresses and paths", line)
     found.name = canonicalize_name(found.name)
     return str(found)

@@ -68,6 +68,7 @@ def test_a_header_is_read_as_its_specification_says(text: str, asked: Requiremen
         (block('dependencies = ["./a.whl"]'), 2, "no dependency"),
         (block('dependencies = ["a @ https://x/a.whl"]'), 2, "addresses"),
         (block('dependencies = ["a @ file:///etc"]'), 2, "addresses"),
+        (block('dependencies = ["a===../../../srv/project"]'), 2, "paths"),
         (block('dependencies = ["git+https://x/y"]'), 2, "no dependency"),
         (block('dependencies = ["a\\n-r b"]'), 2, "no dependency"),
         (block("dependencies = ['a" + ">=1," * 200 + "']"), 2, "no dependency"),
