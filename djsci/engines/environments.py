@@ -24,7 +24,7 @@ from djsci.isolation import python
 from djsci.isolation.python import Python
 
 from . import installed, installing
-from .installing import Site
+from .installing import InstallFailed, Site
 
 LOOK = 0.1  # seconds between two looks at a lock that another has
 FORMAT = 1  # of what is made; another one makes all anew
@@ -108,10 +108,12 @@ async def _make(environment: Environment, lock: int) -> None:
     folder = environment.folder
     await asyncio.to_thread(_begin, folder)
     try:
+        await asyncio.to_thread(_make_room, environment.site)
         await installing.install(
             environment.packages, folder, environment.base, environment.site, lock=lock
         )
-        _write_mark(environment.mark, environment.packages)
+        size = await asyncio.to_thread(installing.size_of, folder)
+        _write_mark(environment.mark, environment.packages, size)
         installed.forget(environment.python.packages)
     except BaseException:
         # Not awaited in a thread: who is cancelled may be cancelled again.
@@ -130,12 +132,35 @@ def _mark(folder: Path) -> Path:
     return Path(f"{folder}.json")
 
 
-def _write_mark(mark: Path, packages: tuple[str, ...]) -> None:
+def _write_mark(mark: Path, packages: tuple[str, ...], size: int) -> None:
     written = mark.with_suffix(".new")
-    written.write_text(json.dumps({"packages": packages}, indent=2))
+    written.write_text(json.dumps({"packages": packages, "size": size}, indent=2))
     with open(written, "rb") as file:
         os.fsync(file.fileno())
     written.rename(mark)
+
+
+def _make_room(site: Site) -> None:
+    """Remove what was used longest ago, until one more has room. Raises `InstallFailed`."""
+    found = {}
+    for mark in _marks(site.folder):
+        with contextlib.suppress(FileNotFoundError):  # it has just been removed
+            found[mark] = json.loads(mark.read_text())["size"]
+    for mark in list(found):
+        if sum(found.values()) + site.size <= site.total:
+            return
+        folder = mark.with_suffix("")
+        with _lock_file(folder) as lock:
+            if _try(lock, fcntl.LOCK_EX):
+                _remove(folder)
+                del found[mark]
+    if sum(found.values()) + site.size > site.total:
+        raise InstallFailed("no room is left: runs use all environments that are kept")
+
+
+def _marks(root: str) -> list[Path]:
+    """Of all that are ready; what was used longest ago is first."""
+    return sorted(Path(root).glob("*.json"), key=lambda mark: _last_used(mark.with_suffix("")))
 
 
 def purge(root: str, *, days: float, most: int = 1 << 30, rehearses: bool = False) -> int:

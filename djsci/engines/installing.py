@@ -41,6 +41,7 @@ class Site:
     pythons: tuple[str, ...] = ()  # beside the server's own
     timeout: float = 600.0
     size: int = 4 << 30  # of one environment
+    total: int = 32 << 30  # of all
     uids: tuple[int, int] = users.RANGE  # of pip, where the server is root
 
 
@@ -57,7 +58,7 @@ def read_site(given: object, *, folder: str) -> Site:
         if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
             raise ValueError(f"{name} is not a list of texts")
         values[name] = tuple(listed)
-    for name in ("timeout", "size"):
+    for name in ("timeout", "size", "total"):
         number = values.get(name, 1)
         if not isinstance(number, int | float) or isinstance(number, bool) or number <= 0:
             raise ValueError(f"{name} is not a number over 0")
@@ -67,7 +68,10 @@ def read_site(given: object, *, folder: str) -> Site:
         raise ValueError("index is neither an address nor None")
     if not values.get("index") and not values["find_links"]:
         raise ValueError("neither index nor find_links says where wheels come from")
-    return Site(**values)
+    site = Site(**values)
+    if site.size > site.total:
+        raise ValueError("size is larger than total")
+    return site
 
 
 async def install(
@@ -165,14 +169,14 @@ async def _do(argv: Sequence[str], work: Path, site: Site, lock: int) -> None:
             _kill(process.pid)
             await process.wait()
         watching.cancel()
-    if await asyncio.to_thread(_size, work.parent) > site.size:
+    if await asyncio.to_thread(size_of, work.parent) > site.size:
         raise InstallFailed(f"the environment is larger than {site.size >> 20} MiB")
     if code != 0:
         raise InstallFailed(reason(said.decode("utf-8", "replace"), code, site))
 
 
 async def _watch(folder: Path, most: int, process: int) -> None:
-    while await asyncio.to_thread(_size, folder) <= most:  # noqa: ASYNC110
+    while await asyncio.to_thread(size_of, folder) <= most:  # noqa: ASYNC110
         await asyncio.sleep(LOOK)
     _kill(process)
 
@@ -182,7 +186,7 @@ def _kill(process: int) -> None:
         os.killpg(process, signal.SIGKILL)
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     found = 0
     for where, folders, names in os.walk(folder):
         for name in (*folders, *names):

@@ -199,6 +199,32 @@ async def test_many_small_files_are_too_large(site: Site) -> None:
 
 
 @asynchronous
+async def test_one_more_environment_takes_the_room_of_what_was_used_longest_ago(
+    site: Site, tmp_path: Path
+) -> None:
+    small = replace(site, folder=str(tmp_path / "few"), size=64 << 20)
+    first, second, third = (wanted(small, f"greetings{more}") for more in ("", ">0", ">0.1"))
+    assert await installed(first)
+    one = installing.size_of(first.folder)
+    room = replace(small, total=small.size + one)
+    second, third = replace(second, site=room), replace(third, site=room)
+    assert await installed(second)
+    assert (first.is_ready, second.is_ready) == (True, True)
+    os.utime(first.mark, (1, 1))
+    assert await installed(third)
+    assert (first.folder.exists(), second.is_ready, third.is_ready) == (False, True, True)
+    tight = replace(first, site=replace(room, total=room.size))
+
+    async def never() -> None:
+        raise AssertionError
+
+    async with environments.used(third, on_install=never):
+        with pytest.raises(InstallFailed, match="no room is left"):
+            await installed(tight)
+        assert third.is_ready
+
+
+@asynchronous
 async def test_a_build_that_is_killed_or_cancelled_leaves_nothing_that_counts(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
