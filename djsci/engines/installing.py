@@ -110,7 +110,7 @@ def _walled(
     certificates = [os.environ[name] for name in PASSED if name in os.environ]
     return landlock.command(
         argv,
-        limits=Limits(file_size=int(site.size)),
+        limits=Limits(file_size=int(site.size), bounds_address_space=True),
         folder=str(folder / ".work"),
         writable=[str(folder)],
         readable=[*base.paths, *site.find_links, *READ, *certificates],

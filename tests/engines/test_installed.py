@@ -199,6 +199,17 @@ async def test_many_small_files_are_too_large(site: Site) -> None:
 
 
 @asynchronous
+async def test_what_installs_has_its_memory_bounded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("landlock")
+    much = "import mmap; mmap.mmap(-1, 16 << 30, flags=0x4022)"  # private, of no file, not reserved
+    monkeypatch.setattr(installing, "_pip", lambda _, __: [sys.executable, "-I", "-c", much])
+    with pytest.raises(InstallFailed, match="Cannot allocate memory"):
+        await installed(wanted(site, "greetings>0.2"))
+
+
+@asynchronous
 async def test_one_more_environment_takes_the_room_of_what_was_used_longest_ago(
     site: Site, tmp_path: Path
 ) -> None:
