@@ -15,7 +15,7 @@ from . import conf, policy, problems, runs, uploads
 from .access import permissions
 from .access import requests as access
 from .access.callers import Caller
-from .access.database import in_database, in_files
+from .access.database import in_database, in_database_soon, in_files
 from .core import requests, schema
 from .core.errors import BadParameters, BadRequest, DjsciError, NotAuthenticated, TooLarge
 from .guest.requests import HandlerRequest
@@ -44,7 +44,7 @@ async def identify(request: HttpRequest, *, is_unsafe: bool) -> tuple[Caller, bo
         verdict = access.guard(request, caller, runs_or_changes=is_unsafe)
         return caller, verdict == "ask"
 
-    return await in_database(look_up)
+    return await in_database_soon(look_up)
 
 
 async def is_staff(request: HttpRequest) -> bool:
@@ -190,7 +190,7 @@ async def ask(request: HttpRequest, ref: str, *, caller: Caller) -> HttpResponse
         permissions.require_run(caller, file)
         return str(file)
 
-    name = await in_database(look_up)
+    name = await in_database_soon(look_up)
     answer = render(
         request,
         "djsci/run_this.html",

@@ -75,7 +75,10 @@ class Intervals:
     frame_events: int = 256
     ring_budget: float = 2.0  # of each step at the broker
     ring_again: float = 15.0  # after which a bell may be lost
+    database_answer: float = 5.0  # that a caller waits for the database
+    leave: float = 10.0  # that Celery gets to take leave of its broker
     database_retry: float = 60.0
+    unrenewed: float = 60.0  # after which a run without retries is stopped
     queued_for: float = 24 * 3600.0
     kept_key: float = 24 * 3600.0
 

@@ -22,6 +22,7 @@ from .core.errors import IsolationUnavailable
 from .engines import registry
 from .engines.kernel import KernelEngine
 from .isolation import container, probe, python
+from .runs import dispatch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,7 @@ def examine() -> Iterator[Finding]:
         ("storage", _storage),
         ("kernels", _kernels),
         ("layer", _layer),
+        ("dispatcher", _dispatcher),
         ("isolation", _isolation),
         ("container", _container),
         ("limits", _limits),
@@ -131,6 +133,12 @@ def _layer() -> str:
         f"{urlsplit(str(host)).hostname}:{urlsplit(str(host)).port}" for host in hosts
     )
     return f"{backend.rpartition('.')[2]} at {shown}, answers"
+
+
+def _dispatcher() -> str:
+    dispatch.current().reach()
+    broker = "" if dispatch.current().is_local else ", its broker answers"
+    return f"{conf.get('DISPATCHER')}{broker}"
 
 
 def _isolation() -> str:

@@ -13,6 +13,7 @@ from django.http.multipartparser import MultiPartParserError
 from .core import errors
 from .core.errors import (
     BadRequest,
+    DiskFull,
     DjsciError,
     Draining,
     Forbidden,
@@ -152,6 +153,9 @@ def translated(error: Exception) -> DjsciError:
         case OperationalError() | InterfaceError():
             logger.warning("the database is away: %s", type(error).__name__)
             return NoCapacity("The database cannot be reached; try again.", retry_after=5)
+        case OSError() if error.errno in DiskFull.errnos:
+            logger.error("the disk is full: %s", error.filename or "a temporary file")
+            return DiskFull()
         case Http404():
             return NotFound()
         case PermissionDenied():

@@ -3,16 +3,24 @@
 celery -A asgi_project worker -P threads -c 4 -Q djsci.default --without-gossip --without-mingle
 """
 
+import logging
+import os
 import signal
 import sys
+import time
 from typing import Any
 
 from celery import concurrency, shared_task, signals
 from celery.concurrency.thread import TaskPool
+from celery.worker import state
 
+from . import conf
 from .runs import executor
 from .runs.bells import PREFIX, TASK
 
+logger = logging.getLogger("djsci.tasks")
+
+_LOOK = 0.2  # seconds
 REFUSED = """\
 This worker serves {queues} with the pool {pool}, whose children hear of no shutdown.
 Start it with threads, of which each waits for a run in a process of its own:
@@ -50,10 +58,21 @@ def start_executor(sender: Any, **kwargs: Any) -> None:
 @signals.worker_shutting_down.connect  # type: ignore[untyped-decorator]
 def drain(sig: str, **kwargs: Any) -> None:
     """Celery waits for its tasks without a limit; the executor ends them after `DRAIN`."""
-    executor.drain_soon()
     if sig == "SIGINT" and executor.current():
         # Celery's own second Ctrl-C first waits, then drops the bells of what still runs.
         signal.signal(signal.SIGINT, lambda *_: executor.drain_soon())
+    executor.drain_soon(leave)
+
+
+def leave() -> None:
+    """Do not wait for a broker that hangs: Celery would, for ever, with nothing left to do."""
+    quiet = 0.0
+    while quiet < conf.intervals.leave:
+        time.sleep(_LOOK)
+        quiet = 0.0 if state.active_requests else quiet + _LOOK  # other tasks of the project
+    logger.warning("the broker does not answer; leaving without it")
+    executor.stop()
+    os._exit(0)
 
 
 @signals.worker_shutdown.connect  # type: ignore[untyped-decorator]

@@ -6,7 +6,7 @@ from django.http.response import HttpResponseBase
 
 from . import calling, runs, surface, uploads
 from .access import permissions
-from .access.database import in_database, in_files
+from .access.database import in_database_soon, in_files
 from .core.errors import NotFound
 from .models import PrivateFile
 
@@ -63,6 +63,6 @@ async def private_files(request: HttpRequest, path: str) -> HttpResponseBase:
             raise NotFound
         return file
 
-    file = await in_database(look_up)
+    file = await in_database_soon(look_up)
     content = await in_files(uploads.held_content, file)
     return calling.attachment(content, path.rpartition("/")[2])

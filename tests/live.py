@@ -280,7 +280,7 @@ def worker(
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Worker]:
     """A worker that has said that it is ready; killed by its pid unless it has ended."""
-    log = site.log.with_name(f"worker-{name}")
+    log = site.log.with_name(f"worker-{name}-{secrets.token_hex(3)}")
     command = [sys.executable, "-m", "celery", "-A", "asgi_project", "worker", "-P", "threads"]
     more = ["-c", str(slots), "-Q", queues, "-n", f"{name}@%h", "-l", "INFO"]
     quiet = ["--without-gossip", "--without-mingle"]

@@ -120,10 +120,13 @@ def test_the_doctor_does_not_believe_in_a_redis_or_a_wall_that_is_not_there(tmp_
         "DJSCI_OPTIONS": json.dumps({**json.loads(NOTHING_LOADED), "ISOLATION": "bwrap"}),
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "REDIS_URL": "redis://127.0.0.1:1/0",
+        "DJSCI_BROKER": "redis://:secret@127.0.0.1:1/1",
     }
     said = run("doctor", folder=ROOT, **variables)
     assert said.returncode == 1
     assert re.search(r"BAD +layer .*ConnectionError", said.stdout)
+    assert re.search(r"BAD +dispatcher .*refused", said.stdout)
+    assert "secret" not in said.stdout
     assert re.search(r"BAD +isolation .*is not bubblewrap. Install bubblewrap", said.stdout)
 
 

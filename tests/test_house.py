@@ -76,12 +76,35 @@ def test_every_error_code_is_documented():
     assert [code for code in sorted(codes) if f"`{code}`" not in text] == []
 
 
+def test_every_promise_links_to_a_test_that_is_there():
+    folder = ROOT / "docs"
+    promises = (folder / "promises.md").read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)#(\w+)\)", promises)
+    assert len(links) > 40
+    for path, name in links:
+        text = (folder / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(async )?def {name}\(", text, re.MULTILINE), (path, name)
+
+
 def test_c11_what_has_known_holes_is_not_installed():
     """C11: below these versions djsci, or the wall it relies on, is not what is promised."""
     text = (ROOT / "pyproject.toml").read_text()
     floors = ("django>=5.2.14", "channels>=4.3", "daphne>=4.2.3", "jupyter-client>=8.9")
     assert [floor for floor in (*floors, "ipykernel>=7.4") if f'"{floor}' not in text] == []
     assert bwrap.LEAST_VERSION >= (0, 8)
+
+
+def test_celery_is_imported_only_where_it_is_the_dispatcher():
+    """By its own process, by its dispatcher's module, and by checks once it is chosen."""
+    importers = set()
+    for path in (ROOT / "djsci").rglob("*.py"):
+        text = path.read_text()
+        if re.search(r"^(?:import|from) (?:celery|kombu)\b", text, re.MULTILINE):
+            importers.add(path.name)
+        if path.name != "tasks.py":
+            assert not re.search(r"^from .*\b(?:bells|tasks)\b.* import", text, re.MULTILINE), path
+            assert not re.search(r"^from \S+ import .*\b(?:bells|tasks)\b", text, re.MULTILINE)
+    assert importers == {"bells.py", "tasks.py"}
 
 
 def test_h15_no_pickle_is_loaded_and_exec_stays_where_user_code_runs():

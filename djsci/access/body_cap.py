@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from djsci import conf
-from djsci.core.errors import DjsciError, NoCapacity, TooLarge
+from djsci.core.errors import DiskFull, DjsciError, NoCapacity, TooLarge
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -76,6 +76,10 @@ class _Body:
                 await self._refuse(refusal)
                 return
             await self._cap.application(scope, self._counted, self._answer)
+        except OSError as error:  # Django spools a large body before anything of ours sees it
+            if self._is_answered or error.errno not in DiskFull.errnos:
+                raise
+            await self._refuse(DiskFull())
         finally:
             self._leave()
 

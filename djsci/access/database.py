@@ -12,6 +12,8 @@ from typing import ParamSpec, TypeVar
 
 from django.db import connection, connections, transaction
 
+from djsci import conf
+from djsci.core.errors import NoCapacity
 from djsci.models import PrivateFile
 
 from .connections import borrowed
@@ -19,6 +21,7 @@ from .connections import borrowed
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_has_left: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("has_left")
 CLOSING = 2.0  # seconds that a busy thread gets to come and close what it keeps
 
 
@@ -44,6 +47,35 @@ async def in_database(function: Callable[P, T], *args: P.args, **kwargs: P.kwarg
     """Run a sync function that queries; a transaction is one such function."""
     call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(DB_POOL, _fresh, call)
+
+
+async def in_database_soon(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for a caller who waits: a server that is stopped answers nothing, and no error.
+
+    SQLite needs no such limit: it has its own, `timeout`, and where many wait they have their turn.
+    Raises `NoCapacity` after `database_answer` seconds. What the function then still does counts
+    for nobody, so one that writes asks `require_asker` before its transaction ends.
+    """
+    has_left = threading.Event()
+    token = _has_left.set(has_left)
+    try:
+        most = None if connection.vendor == "sqlite" else conf.intervals.database_answer
+        async with asyncio.timeout(most) as patience:
+            return await in_database(function, *args, **kwargs)
+    except TimeoutError:
+        if not patience.expired():
+            raise
+        has_left.set()
+        raise NoCapacity("The database does not answer; try again.", retry_after=5) from None
+    finally:
+        _has_left.reset(token)
+
+
+def require_asker() -> None:
+    """Raises `NoCapacity`, so that nothing is committed, once nobody waits for it any more."""
+    has_left = _has_left.get(None)
+    if has_left is not None and has_left.is_set():
+        raise NoCapacity
 
 
 async def in_files(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,5 +1,6 @@
 """Every error that djsci raises on purpose; the docstring is the default message."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -128,6 +129,15 @@ class NoCapacity(DjsciError):
 
     code = "no_capacity"
     status = 503
+
+
+class DiskFull(NoCapacity):
+    """The server's disk is full; nothing was kept of this."""
+
+    errnos = (errno.ENOSPC, errno.EDQUOT)
+
+    def __init__(self) -> None:
+        super().__init__(retry_after=60)
 
 
 class Draining(DjsciError):

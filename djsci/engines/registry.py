@@ -104,10 +104,10 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
     _require_environment(environment, name)
-    if isolation == "container":
-        _require_container(name, environment, source)
-        instance = "fresh"  # a template forks calls, and a container's guest is sent for each run
     installs = _installs(source, environment, name)
+    if isolation == "container":
+        _require_container(name, has_libraries=bool(environment or installs))
+        instance = "fresh"  # a template forks calls, and a container's guest is sent for each run
     return Choice(
         engine=name,
         isolation=isolation,
@@ -116,6 +116,28 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
         environment=environment,
         installs=installs,
     )
+
+
+def _require_container(engine: str, *, has_libraries: bool) -> None:
+    """Whether a container can run it. Raises `IsolationUnavailable` that says why not."""
+    if engine != "fork":
+        raise IsolationUnavailable("A container has no kernels: its runs need the engine 'fork'.")
+    if has_libraries:
+        raise IsolationUnavailable("At the level 'container' the image is the environment.")
+
+
+def _require_provisioner(name: str, granted: Sequence[str], wanted: str) -> None:
+    """Whether a kernel may be started elsewhere. Raises `IsolationUnavailable` that says why not.
+
+    No level of ours is around it: a site that names the provisioner says that it trusts that one.
+    """
+    if name not in conf.get("PROVISIONERS"):
+        raise IsolationUnavailable(
+            f"The notebook's kernel is started by {name!r}, which DJSCI['PROVISIONERS'] does not"
+            " name."
+        )
+    if wanted not in ("auto", "process") or granted:
+        raise IsolationUnavailable(f"A kernel of {name!r} has no level and no connections of ours.")
 
 
 def _installs(source: Source, environment: str, engine: str) -> Environment | None:
@@ -164,30 +186,6 @@ def site() -> installing.Site | None:
     except ValueError as error:
         raise ImproperlyConfigured(f"DJSCI['PEP723']: {error}.") from error
     return replace(read, uids=_bounds()["uids"])
-
-
-def _require_container(engine: str, environment: str, source: Source) -> None:
-    """Whether a container can run it. Raises `IsolationUnavailable` that says why not."""
-    if engine != "fork":
-        raise IsolationUnavailable("A container has no kernels: its runs need the engine 'fork'.")
-    if environment:
-        raise IsolationUnavailable("At the level 'container' the image is the environment.")
-    if source.requirements is not None and source.requirements.dependencies:
-        raise IsolationUnavailable("At the level 'container' no header is installed for.")
-
-
-def _require_provisioner(name: str, granted: Sequence[str], wanted: str) -> None:
-    """Whether a kernel may be started elsewhere. Raises `IsolationUnavailable` that says why not.
-
-    No level of ours is around it: a site that names the provisioner says that it trusts that one.
-    """
-    if name not in conf.get("PROVISIONERS"):
-        raise IsolationUnavailable(
-            f"The notebook's kernel is started by {name!r}, which DJSCI['PROVISIONERS'] does not"
-            " name."
-        )
-    if wanted not in ("auto", "process") or granted:
-        raise IsolationUnavailable(f"A kernel of {name!r} has no level and no connections of ours.")
 
 
 def _require_environment(name: str, engine: str, *, is_trusted: bool = False) -> None:

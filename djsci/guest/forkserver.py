@@ -107,6 +107,7 @@ def remove_folder() -> None:
     with contextlib.suppress(OSError), open(".lock", "rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(os.getcwd(), ignore_errors=True)
+        os.chdir("/")  # what libraries do at the exit needs a folder
 
 
 class Child(NamedTuple):

@@ -13,7 +13,7 @@ from django.utils import timezone
 from djsci import blobs, conf, uploads, versions
 from djsci.access import permissions
 from djsci.access.callers import Caller
-from djsci.access.database import in_database, in_files
+from djsci.access.database import in_database_soon, in_files, require_asker
 from djsci.core import attachments, requests, schema
 from djsci.core.errors import Conflict, Draining, LimitReached, NotFound
 from djsci.core.events import Status, dumps
@@ -82,14 +82,14 @@ async def start(
         running = executor.current()
         if running is not None and running.is_draining:
             raise Draining
-        file, version = await in_database(_look_up, file_id, caller)
+        file, version = await in_database_soon(_look_up, file_id, caller)
         span.note(file=file.pk)
         asked = Asked(file=file, version=version, caller=caller, trigger=trigger, key=key or None)
         path = f"/djsci/call/{file_id}/"
         call = await in_files(
             _prepare, asked, parameters or {}, text_parameters, request, path=path, files=files
         )
-        started, bells = await in_database(_admit, call)
+        started, bells = await in_database_soon(_admit, call)
         span.note(run=started.run_id)
         dispatch.current().ring(bells)
         return started
@@ -204,6 +204,7 @@ def _insert(call: Call) -> tuple[Started, list[dispatch.Bell]]:
     )
     line = log.numbered(Status(state="queued").to_json(), seq=1, t=now.timestamp())
     log.append(log.Append(run_id=run.pk, lease=0, head=0, lines=[line]))
+    require_asker()
     return Started(run_id=run.pk, is_new=True), rings.admitted(run)
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
-from djsci.access.database import in_database, writing
+from djsci.access.database import in_database_soon, writing
 from djsci.core.events import LIVE, End
 from djsci.models import Run
 
@@ -18,7 +18,7 @@ async def cancel(run_id: str, *, caller: Caller | None = None, force: bool = Fal
 
     `caller` None is the site itself. Raises `NotFound`, `Forbidden`.
     """
-    answer, head = await in_database(_ask, run_id, caller, force=force)
+    answer, head = await in_database_soon(_ask, run_id, caller, force=force)
     if head:
         doorbell.ring(run_id, head=head, is_final=True)
     elif answer == "asked":

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Collate, Now
 
 from djsci import __version__, conf
 from djsci.core.events import LIVE
@@ -68,6 +68,27 @@ def process_started(pid: int) -> int:
     fields = stat.rpartition(")")[2].split()
     is_alive = len(fields) > 19 and fields[0] not in "ZX"
     return int(fields[19]) if is_alive else 0
+
+
+def is_alive(pid: int, started: int) -> bool:
+    """Whether the process that began at `started` may live: one that /proc hides may.
+
+    We are not dumpable, so under `hidepid` (systemd's ProtectProc) even our own user sees nothing
+    of us but that there is such a pid.
+    """
+    if not started:
+        return True
+    return process_started(pid) == started if _read(f"/proc/{pid}/stat") else _exists(pid)
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _read(path: str) -> str:
@@ -236,10 +257,17 @@ def renew(executor: uuid.UUID, run_ids: Collection[str]) -> dict[str, Held]:
     """Renew the leases of the runs executed here, and read back whether they are still ours."""
     if not run_ids:
         return {}
-    Run.objects.filter(executor=executor, pk__in=run_ids, state__in=LIVE).update(
-        lease_until=from_now(conf.get("LEASE"))
-    )
+    _extend(Run.objects.filter(executor=executor, pk__in=run_ids, state__in=LIVE))
     rows = Run.objects.filter(executor=executor, pk__in=run_ids)
     return {
         pk: Held(lease, cancel) for pk, lease, cancel in rows.values_list("pk", "lease", "cancel")
     }
+
+
+@transaction.atomic
+def _extend(runs: QuerySet[Run]) -> None:
+    """Rows are locked in the order in which the writer takes them, or the two could deadlock."""
+    if connection.features.has_select_for_update:
+        in_python_order = Collate("pk", "C")
+        list(runs.select_for_update().order_by(in_python_order).values_list("pk"))
+    runs.update(lease_until=from_now(conf.get("LEASE")))

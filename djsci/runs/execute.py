@@ -49,6 +49,14 @@ class Execution:
     has_retries: bool = False
     is_lost: bool = False
 
+    @property
+    def is_unrenewed(self) -> bool:
+        """Whether the lease has run out, or without retries, when nobody starts it anew, long."""
+        patience = float(conf.get("LEASE"))
+        if not self.has_retries:
+            patience = max(conf.intervals.unrenewed, patience)
+        return time.monotonic() - self.renewed > patience
+
     def lose(self) -> None:
         """The lease is gone: kill the run, write nothing more."""
         self.is_lost = True

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -56,7 +56,8 @@ class Executor:
         if role.executes:
             logs.of_process(executor=str(self.id))
         self.is_draining = False
-        self._running: dict[str, Execution] = {}
+        self._is_stopping = False
+        self._running: dict[claims.Claim, Execution] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._told = 0  # runs of `execute`, from the asking to their end
         self._idle = threading.Event()
@@ -84,7 +85,10 @@ class Executor:
 
     def _run_loop(self) -> None:
         asyncio.set_event_loop(self._loop)
+        watching = self._loop.create_task(self._stop_unrenewed())
         self._loop.run_forever()
+        watching.cancel()
+        self._loop.run_until_complete(asyncio.wait({watching}))
         self._loop.run_until_complete(self._loop.shutdown_asyncgens())
         self._loop.close()
 
@@ -196,7 +200,9 @@ class Executor:
                 self._idle.set()
 
     def _begin(self, execution: Execution) -> "asyncio.Task[Outcome]":
-        self._running[execution.claim.run_id] = execution
+        self._running[execution.claim] = execution
+        if self._is_stopping:
+            self._stop(execution)
         task = self._loop.create_task(self._execute(execution))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -206,7 +212,7 @@ class Executor:
         try:
             return await execute(execution, engines=self._engines, writer=self._writer)
         finally:
-            del self._running[execution.claim.run_id]
+            del self._running[execution.claim]
             if not self.role.claims:
                 self._rest()
             elif self._are_left:
@@ -229,13 +235,15 @@ class Executor:
         self._loop.call_soon_threadsafe(self._cancel, run_id, force)
 
     def _cancel(self, run_id: str, force: bool) -> None:
-        execution = self._running.get(run_id)
-        if execution is None:
-            return
-        execution.was_cancelled = True
-        execution.stop.ask("cancelled")
-        if force:
-            execution.stop.force()
+        for execution in self._executions(run_id):
+            execution.was_cancelled = True
+            execution.stop.ask("cancelled")
+            if force:
+                execution.stop.force()
+
+    def _executions(self, run_id: str) -> list[Execution]:
+        """The run's here: one that lost its lease may still be ending as the next begins."""
+        return [each for claim, each in self._running.items() if claim.run_id == run_id]
 
     def _tick_always(self) -> None:
         """Renew, hear cancels, claim, sweep: each half heartbeat, on one connection."""
@@ -248,7 +256,6 @@ class Executor:
             except Exception as error:
                 logger.warning("a tick failed: %s: %s", type(error).__name__, error)
                 connections.close_all()
-            self._stop_unrenewed()
             self._stopped.wait(conf.get("HEARTBEAT") / 2)
         connections.close_all()
 
@@ -262,25 +269,32 @@ class Executor:
         running = dict(self._running)
         claims.register(self.id, slots=self.slots, queues=self.queues)
         claims.beat(self.id, busy=len(running), is_draining=self.is_draining)
-        held = claims.renew(self.id, running)
-        for run_id, execution in running.items():
-            self._loop.call_soon_threadsafe(self._heed, execution, held.get(run_id))
+        held = claims.renew(self.id, {claim.run_id for claim in running})
+        for claim, execution in running.items():
+            self._loop.call_soon_threadsafe(self._heed, execution, held.get(claim.run_id))
 
     def _heed(self, execution: Execution, held: claims.Held | None) -> None:
         if held is None or held.lease != execution.claim.lease:
-            if execution.claim.run_id in self._running:
+            if execution.claim in self._running:
                 execution.lose()
             return
         execution.renewed = time.monotonic()
         if held.cancel:
             self._cancel(execution.claim.run_id, held.cancel == "forced")
 
-    def _stop_unrenewed(self) -> None:
-        """Who cannot renew stops: the sweep of another process may have given the run away."""
-        for execution in list(self._running.values()):
-            patience = conf.get("LEASE") if execution.has_retries else max(60.0, conf.get("LEASE"))
-            if time.monotonic() - execution.renewed > patience:
-                self._loop.call_soon_threadsafe(execution.lose)
+    async def _stop_unrenewed(self) -> None:
+        """Who cannot renew stops: the sweep of another process may have given the run away.
+
+        Not in the tick, which a silent database holds up. Two looks: a process that was suspended
+        gets to renew what nobody took meanwhile.
+        """
+        late: set[claims.Claim] = set()
+        while True:
+            await asyncio.sleep(conf.get("HEARTBEAT"))
+            are_late = {key for key, run in self._running.items() if run.is_unrenewed}
+            for key in late & are_late:
+                self._running[key].lose()
+            late = are_late
 
     def drain(self, timeout: float) -> bool:
         """Take nothing new; wait for what runs, then end it as `cancelled`, reason `shutdown`."""
@@ -295,9 +309,13 @@ class Executor:
         self._loop.call_soon_threadsafe(self._stop_all)
 
     def _stop_all(self) -> None:
+        self._is_stopping = True  # what is just being claimed is stopped as it begins
         for execution in self._running.values():
-            execution.reason = "shutdown"
-            execution.stop.ask("cancelled")
+            self._stop(execution)
+
+    def _stop(self, execution: Execution) -> None:
+        execution.reason = "shutdown"
+        execution.stop.ask("cancelled")
 
     def stop(self) -> None:
         """Close engines and writer and end both threads. What still runs is killed."""
@@ -359,8 +377,11 @@ def drain(timeout: float) -> bool:
     return executor is None or executor.drain(timeout)
 
 
-def drain_soon() -> None:
-    """Begin to drain without waiting; a second call skips the waiting. For signal handlers."""
+def drain_soon(then: Callable[[], None] = lambda: None) -> None:
+    """Begin to drain without waiting, and call `then`; for signal handlers.
+
+    A second call only skips the waiting.
+    """
     executor = current()
     if executor is None:
         return
@@ -368,13 +389,15 @@ def drain_soon() -> None:
         executor.hurry()
         return
     executor.is_draining = True
-    threading.Thread(target=_drain, args=[executor], name="djsci-drain", daemon=True).start()
+    work = (executor, then)
+    threading.Thread(target=_drain, args=work, name="djsci-drain", daemon=True).start()
 
 
-def _drain(executor: Executor) -> None:
+def _drain(executor: Executor, then: Callable[[], None]) -> None:
     patience = float(conf.get("DRAIN"))
     logger.info("draining: at most %g s for what runs; a second signal skips that", patience)
     executor.drain(patience)
+    then()
 
 
 def stop() -> None:

@@ -5,7 +5,7 @@ import contextvars
 import logging
 from typing import Any
 
-from djsci.access.database import in_database
+from djsci.access.database import in_database, in_database_soon
 
 from . import doorbell, log
 
@@ -126,7 +126,7 @@ class Hub:
 
     async def look(self) -> None:
         """Ask the database: what a layer's message says is a hint that anybody may have sent."""
-        found = (await in_database(log.heads, [self.run_id])).get(self.run_id)
+        found = (await in_database_soon(log.heads, [self.run_id])).get(self.run_id)
         if found is None:
             self.note_gone()
         else:

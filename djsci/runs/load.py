@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from django.db.models import Count, QuerySet
 from django.utils import timezone
@@ -13,6 +13,7 @@ from djsci.core.events import LIVE
 from djsci.models import Executor, Run
 
 from . import claims, dispatch
+from .log import from_now
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,8 +44,7 @@ class Queue:
 
 def living() -> "QuerySet[Executor]":
     """The executors that gave a sign of life within three heartbeats."""
-    since = timezone.now() - timedelta(seconds=3 * conf.get("HEARTBEAT"))
-    return Executor.objects.filter(seen__gte=since)
+    return Executor.objects.filter(seen__gte=from_now(-3 * conf.get("HEARTBEAT")))
 
 
 def queues() -> list[Queue]:

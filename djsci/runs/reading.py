@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from djsci import blobs
-from djsci.access.database import in_database, in_files
+from djsci.access.database import in_database_soon, in_files
 from djsci.core.errors import NotFound
 from djsci.core.events import LIVE
 from djsci.models import Run
@@ -79,7 +79,7 @@ def public_error(error: dict[str, Any] | None, *, with_traceback: bool) -> dict[
 
 async def get(run_id: str) -> Run:
     """The run with its file, version and user. Raises `NotFound`."""
-    return await in_database(get_now, run_id)
+    return await in_database_soon(get_now, run_id)
 
 
 def get_now(run_id: str) -> Run:
@@ -94,7 +94,7 @@ async def finish(run_id: str, *, wait: float | None) -> RunView | None:
     """The run once its `end` is committed; None when `wait` seconds pass first."""
     if not await following.finish(run_id, wait=wait):
         return None
-    return await in_database(_view_now, run_id)
+    return await in_database_soon(_view_now, run_id)
 
 
 def _view_now(run_id: str) -> RunView:
@@ -128,4 +128,4 @@ async def result_text(run: RunView) -> str:
 
 async def page(run_id: str, *, after: int, events: int = 1000) -> log.Page:
     """One page of the log as it is now; it may be empty."""
-    return await in_database(log.read, run_id, after=after, events=events)
+    return await in_database_soon(log.read, run_id, after=after, events=events)

@@ -13,6 +13,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from djsci import conf
+from djsci.core.events import LIVE
 from djsci.models import Executor, Run
 
 from . import claims, dispatch
@@ -32,8 +33,10 @@ def admitted(run: Run) -> list[Bell]:
         return [bell]
     row = {"user": run.user_id, "file": run.file_id, "file__settings": run.file.settings}
     if claims.is_limited(row):
-        near = Run.objects.filter(Q(user=run.user_id) | Q(file=run.file_id))
-        if not claims.Counts(near.filter(claims.IS_BUSY | _RUNG)).allow(row):
+        # With the states, or SQLite reads every run that the user or the file ever had.
+        near = Q(user=run.user_id, state__in=LIVE) | Q(file=run.file_id, state__in=LIVE)
+        counted = Run.objects.filter(near).filter(claims.IS_BUSY | _RUNG)
+        if not claims.Counts(counted).allow(row):
             return []
     _note([run.pk])
     return [bell]
@@ -41,9 +44,9 @@ def admitted(run: Run) -> list[Bell]:
 
 def after_end() -> list[Bell]:
     """The bells of runs that may start now and were held back, after another's end."""
-    unrung = _waiting().filter(_UNRUNG)
-    if dispatch.current().is_local or not unrung.exists():
+    if dispatch.current().is_local or not _waiting().exists():
         return []
+    unrung = _waiting().filter(_UNRUNG)
     with transaction.atomic():
         enter_gate()  # a claim that is just refused has put its run back by then
         counts = claims.Counts(Run.objects.filter(claims.IS_BUSY | _RUNG))

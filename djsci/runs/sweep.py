@@ -29,6 +29,7 @@ class Looks:
     """What earlier sweeps of this process saw: a lease is judged by two looks, not by a clock."""
 
     expired: dict[str, tuple[tuple[int, Any], float]] = field(default_factory=dict)
+    busy: dict[tuple[str, int], float] = field(default_factory=dict)  # by run and lease: since when
     next_minute: float = 0.0
     next_hour: float = 0.0
     next_purge: float = 0.0  # of environments
@@ -38,7 +39,7 @@ class Looks:
 def sweep(looks: Looks) -> None:
     """One round, each step a conditional statement of at most 200 rows: no election is needed."""
     _reap_expired(looks)
-    _end_overdue()
+    _end_overdue(looks)
     _end_stale_queued()
     dispatch.current().ring(rings.again())
     now = time.monotonic()
@@ -80,7 +81,7 @@ def reap_dead_neighbours() -> None:
         host=platform.node(), boot=claims.boot_id(), pid_namespace=claims.pid_namespace()
     )
     for executor in neighbours:
-        if claims.process_started(executor.pid) == executor.process_started:
+        if claims.is_alive(executor.pid, executor.process_started):
             continue
         rows = Run.objects.filter(executor=executor, state__in=LIVE).exclude(state="queued")
         for pk, held in rows.values_list("pk", "lease"):
@@ -151,11 +152,22 @@ def _reap(pk: str, *, lease: int, **seen: Any) -> None:
             logger.warning("run %s: its executor vanished; now %s", pk, columns["state"])
 
 
-def _end_overdue() -> None:
-    """Runs that live past their deadline under a living lease: the engine's own timer failed."""
-    late = log.from_now(-(conf.get("GRACE") + conf.get("LEASE")))
-    rows = Run.objects.filter(state__in=LIVE, deadline__lt=late).exclude(state="queued")
-    for pk, lease in rows.values_list("pk", "lease")[:_ROWS]:
+def _end_overdue(looks: Looks) -> None:
+    """Runs that live past their deadline under a living lease: the engine's own timer failed.
+
+    The deadline is the database's time, which may have stepped. So this process must have watched
+    the run for as long too, by a clock that neither steps nor counts a suspended host's time.
+    """
+    patience = conf.get("GRACE") + conf.get("LEASE")
+    rows = Run.objects.filter(claims.IS_BUSY)
+    now = time.monotonic()
+    timeouts = {(pk, lease): most for pk, lease, most in rows.values_list("pk", "lease", "timeout")}
+    looks.busy = {what: looks.busy.get(what, now) for what in timeouts}
+    watched = [
+        what for what, since in looks.busy.items() if now - since >= timeouts[what] + patience
+    ]
+    late = rows.filter(deadline__lt=log.from_now(-patience), pk__in=[pk for pk, _ in watched])
+    for pk, lease in late.values_list("pk", "lease")[:_ROWS] if watched else ():
         end = End(state="timed_out", reason="its deadline has passed", abandoned=True)
         _take_over(pk, lease=lease, events=[end], columns=log.end_columns(end))
 

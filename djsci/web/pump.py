@@ -56,9 +56,9 @@ class Watch:
     looks, when it rings, at how long what goes on now has taken.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self._seconds = seconds
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop or asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[Any] | None = None
         self._began = 0.0

@@ -6,7 +6,7 @@ from djsci import runs
 from djsci.access import permissions
 from djsci.access import requests as access
 from djsci.access.callers import Caller
-from djsci.access.database import in_database
+from djsci.access.database import in_database_soon
 from djsci.core.errors import DjsciError, NotFound
 from djsci.models import Run
 
@@ -36,7 +36,7 @@ async def require_run_of(caller: Caller, run_id: str, *, ref: str) -> None:
         if ref not in (run.file.pk, run.file.name):
             raise NotFound
 
-    await in_database(look_up)
+    await in_database_soon(look_up)
 
 
 async def reader(
@@ -63,7 +63,7 @@ async def reader(
             user_id=caller.user.pk,
         )
 
-    return await in_database(look_up)
+    return await in_database_soon(look_up)
 
 
 def may_still_watch(request: HttpRequest, run_id: str, *, scope: str) -> bool:

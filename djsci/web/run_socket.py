@@ -13,7 +13,7 @@ from channels.exceptions import StopConsumer
 
 from djsci import conf, problems, runs
 from djsci.access.callers import Caller
-from djsci.access.database import in_database
+from djsci.access.database import in_database, in_database_soon
 from djsci.core.errors import BadRequest, Conflict, DjsciError, Draining, LimitReached
 from djsci.runs import draining, streams
 
@@ -59,7 +59,7 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
     async def websocket_connect(self, message: dict[str, Any]) -> None:
         try:
             protocol = handshake.subprotocol(self.scope.get("subprotocols") or ())
-            caller = await in_database(handshake.admitted, self.scope)
+            caller = await in_database_soon(handshake.admitted, self.scope)
         except Exception as error:
             logger.info("a socket was refused: %s", _why(error))
             await self.send({"type": "websocket.close"})

@@ -94,10 +94,11 @@ class World:
 
 
 def dump() -> dict[str, list[str]]:
-    """Every row of the database, by table; but executors, which beat as they live."""
+    """Every row of the database, by table; but what executors write as they live."""
     rows: dict[str, list[str]] = {}
     with connection.cursor() as cursor:
-        for table in {*connection.introspection.table_names(cursor)} - {"djsci_executor"}:
+        beating = {"djsci_executor", "djsci_tally"}
+        for table in {*connection.introspection.table_names(cursor)} - beating:
             cursor.execute(f"SELECT * FROM {connection.ops.quote_name(table)}")  # noqa: S608
             rows[table] = sorted(map(repr, cursor.fetchall()))
     return rows

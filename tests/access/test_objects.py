@@ -253,7 +253,7 @@ async def looked_at(yours: Yours, client: AsyncClient) -> dict[str, tuple[int, s
     found: dict[str, tuple[int, str]] = {}
     sockets = {plain(str(pattern.pattern)) for pattern in websocket_urlpatterns}
     for route in sorted(routes() - sockets):
-        is_read = not re.search("/sync_|/health/", route)  # it runs, it tells of the site
+        is_read = not re.search("/sync_|/health/|/metrics", route)  # it runs, it tells of the site
         if is_read and "GET" in await offered(route):
             path = address(route, yours.own())
             found[path] = await ask(client, "GET", path)

@@ -143,6 +143,31 @@ def test_x3_a_broker_that_hangs_and_comes_back_starts_all(tmp_path: Path, is_emp
         assert worker.stop() == 0
 
 
+def test_x3_a_drained_worker_leaves_a_broker_that_hangs(tmp_path: Path):
+    port = servers.free_port()
+    broker = f"redis://127.0.0.1:{port}/0"
+    with (
+        servers.valkey_url(port),
+        live.server(
+            "uvicorn",
+            settings={"DJSCI": {**DJSCI, "DRAIN": 1}},
+            intervals={"leave": 1},
+            environment={"DJSCI_BROKER": broker},
+        ) as site,
+        live.worker(site) as worker,
+    ):
+        made = site.seed({"users": [{"name": "ada"}], "files": [FILE]})
+        place = Place(site, broker, "default", made.bearer("ada"), worker, {})
+        run_id = place.start(folder=str(tmp_path), gate=True)
+        until(lambda: lines(tmp_path))
+        listening_on(port).send_signal(signal.SIGSTOP)
+        try:
+            assert worker.stop() == 0
+        finally:
+            listening_on(port).send_signal(signal.SIGCONT)
+        assert place.ended(run_id)["reason"] == "shutdown"
+
+
 def listening_on(port: int) -> psutil.Process:
     """The Valkey that this test started there."""
     [found] = [

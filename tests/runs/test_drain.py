@@ -3,8 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from djsci.access.database import in_database
 from djsci.models import Run
 from djsci.runs import executor
 from tests.conftest import MakeFile
+from tests.waiting import until
 
 
 async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
@@ -36,7 +36,7 @@ async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
         holder.execute("BEGIN IMMEDIATE")
         mine.is_draining = False
         mine.ring()
-        assert await asyncio.to_thread(_until, mine._claiming.locked)
+        assert await asyncio.to_thread(until, mine._claiming.locked)
         answers: list[bool] = []
         draining = threading.Thread(target=lambda: answers.append(mine.drain(20)))
         draining.start()
@@ -50,13 +50,44 @@ async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
     await asyncio.to_thread(executor.stop)
 
 
+ENDLESS = """
+import djsci, time
+def djsci_handler(request):
+    while not djsci.cancelled():
+        time.sleep(0.01)
+"""
+
+
+async def test_what_was_being_claimed_as_the_waiting_was_over_is_stopped_too(
+    make_file: MakeFile, caller: Caller, rare_ticks: None, settings: Any
+):
+    if connection.vendor != "sqlite":
+        pytest.skip("a lock that keeps everyone out is SQLite's")
+    mine = executor.start()
+    file = await in_database(make_file, ENDLESS)
+    settings.DJSCI = {"HEARTBEAT": 60, "DISPATCHER": "tests.runs.test_rings.Tower"}
+    run = (await runs.start(file.pk, caller=caller, trigger="api")).run_id
+    path = str(connections["default"].settings_dict["NAME"])
+    holder: Any = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    try:
+        holder.execute("BEGIN IMMEDIATE")
+        mine.ring()
+        assert await asyncio.to_thread(until, mine._claiming.locked)
+        draining = asyncio.create_task(asyncio.to_thread(mine.drain, 0))
+        assert await asyncio.to_thread(until, lambda: mine._is_stopping)
+    finally:
+        holder.close()
+    assert await draining
+    assert (await runs.get(run)).state == "cancelled"
+
+
 @pytest.fixture
 async def rare_ticks(transactional_db: None, settings: Any) -> AsyncIterator[None]:
     """An executor that claims at rings and ends only, as its next tick is half a minute away."""
     await asyncio.to_thread(executor.stop)
     settings.DJSCI = {"HEARTBEAT": 60}
     mine = executor.start()
-    await asyncio.to_thread(_until, lambda: not mine._are_left)
+    await asyncio.to_thread(until, lambda: not mine._are_left)
     yield
     await asyncio.to_thread(executor.stop)
 
@@ -91,14 +122,6 @@ async def test_what_another_process_queued_is_looked_for_after_an_end(
     unrung = await runs_queued(file, caller)
     assert await runs.finish(mine.run_id, wait=20)
     assert await runs.finish(unrung, wait=20)
-
-
-def _until(is_so: Callable[[], bool]) -> bool:
-    """Whether it became so within ten seconds."""
-    until = time.monotonic() + 10
-    while not is_so() and time.monotonic() < until:
-        time.sleep(0.005)
-    return is_so()
 
 
 async def runs_queued(file: Any, caller: Caller) -> str:

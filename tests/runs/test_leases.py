@@ -108,6 +108,50 @@ def test_a_recycled_pid_is_not_taken_for_the_executor(make_run: Callable[..., Ru
     assert run.state == "lost"
 
 
+HIDDEN = """
+import os
+import signal
+import django
+from django.conf import settings
+settings.configure(INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "djsci"])
+django.setup()
+from djsci.isolation import process
+from djsci.runs import claims
+
+def become_nobody():
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+
+asked, told = os.pipe()
+child = os.fork()
+if not child:
+    become_nobody()
+    process.hide()
+    os.write(told, str(claims.process_started(os.getpid())).encode())
+    signal.pause()
+started = int(os.read(asked, 32))
+looker = os.fork()
+if not looker:
+    become_nobody()
+    print(claims.process_started(child), claims.is_alive(child, started), flush=True)
+    os._exit(0)
+os.waitpid(looker, 0)
+os.kill(child, 9)
+os.waitpid(child, 0)
+print(claims.is_alive(child, started))
+"""
+HIDES = ("unshare", "-m", "sh", "-c", 'mount -t proc -o hidepid=invisible proc /proc && exec "$@"')
+
+
+def test_a_neighbour_that_proc_hides_is_not_taken_for_dead():
+    if subprocess.run([*HIDES, "sh", "true"], capture_output=True).returncode:
+        pytest.skip("no /proc of its own can be mounted here")
+    command = [*HIDES, "sh", sys.executable, "-c", HIDDEN]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("0 True\nFalse\n", 0), done.stderr
+
+
 def test_an_expired_lease_is_reaped_only_after_two_looks(
     make_run: Callable[..., Run], settings: Any
 ):
@@ -148,16 +192,32 @@ def test_a_lost_run_with_retries_is_queued_again_with_its_log(make_run: Callable
     assert (run.state, run.head, run.executor) == ("queued", 3, None)
 
 
-def test_a_run_far_past_its_deadline_is_ended(make_run: Callable[..., Run]):
+def test_a_run_far_past_its_deadline_is_ended(make_run: Callable[..., Run], settings: Any):
+    settings.DJSCI = {"GRACE": 0, "LEASE": 0}
     run = make_run(
         state="running",
         lease=1,
+        timeout=0,
         lease_until=timezone.now() + timedelta(seconds=30),
         deadline=timezone.now() - timedelta(hours=1),
     )
-    sweep.sweep(sweep.Looks())
+    watched = make_run(
+        state="running",
+        lease=1,
+        timeout=60,
+        lease_until=timezone.now() + timedelta(seconds=30),
+        deadline=timezone.now() - timedelta(hours=1),
+    )
+    looks = sweep.Looks()
+    sweep.sweep(looks)
     run.refresh_from_db()
     assert (run.state, run.abandoned) == ("timed_out", True)
+    watched.refresh_from_db()
+    assert watched.state == "running"
+    looks.busy = {what: since - 60 for what, since in looks.busy.items()}
+    sweep.sweep(looks)
+    watched.refresh_from_db()
+    assert watched.state == "timed_out"
 
 
 def test_a_run_queued_for_a_day_is_cancelled(make_run: Callable[..., Run]):

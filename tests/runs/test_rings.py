@@ -4,18 +4,22 @@ import asyncio
 import socket
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import celery
 import pytest
 from celery import _state
+from django.db import connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from djsci import conf, runs
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import Executor, PrivateFile, Run
-from djsci.runs import claims, dispatch, executor, log, rings
+from djsci.runs import claims, dispatch, executor, load, log, rings
 from djsci.runs.bells import Celery
 from djsci.runs.dispatch import Bell, Dispatcher
 from tests.conftest import MakeFile
@@ -188,3 +192,37 @@ async def test_a_broker_that_hangs_costs_bells_and_holds_nobody_up(
     await asyncio.to_thread(dispatcher.close, 30)
     assert dispatcher.failures == 3
     assert not any([await in_database(rung, run_id) for run_id in waiting])
+
+
+async def test_a_limit_is_counted_without_a_look_at_runs_that_have_ended(
+    start: Start, settings: Any
+):
+    if connection.vendor != "sqlite":
+        pytest.skip("the plan is SQLite's")
+    settings.DJSCI |= {"RUNNING_PER_USER": 2}
+    run_id = await start()
+
+    def plan() -> str:
+        run = Run.objects.select_related("file").get(pk=run_id)
+        with transaction.atomic(), CaptureQueriesContext(connection) as said:
+            assert rings.admitted(run)
+        [counting] = [each["sql"] for each in said.captured_queries if "executor" in each["sql"]]
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {counting}")
+            return "\n".join(str(row[-1]) for row in cursor.fetchall())
+
+    looked_for = await in_database(plan)
+    assert "(user_id=? AND state=?)" in looked_for
+    assert "(file_id=? AND state=?)" in looked_for
+
+
+async def test_who_lives_is_judged_by_the_databases_clock(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+):
+    await start()
+    now = timezone.now()
+    for hours in (-1, 1):
+        monkeypatch.setattr(timezone, "now", lambda hours=hours: now + timedelta(hours=hours))
+        await in_database(Executor.objects.create, id=uuid.uuid4(), slots=1, seen=Now(), **HERE)
+        assert await in_database(load.living().count) == (1 if hours < 0 else 2)
+    await in_database(Executor.objects.all().delete)

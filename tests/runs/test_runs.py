@@ -17,6 +17,7 @@ from djsci.core.errors import BadParameters, BadRequest, Conflict, LimitReached,
 from djsci.core.events import End
 from djsci.models import LogRow, PrivateFile, Run
 from djsci.runs import admit, doorbell, executor, log, retention
+from tests.waiting import until
 
 PRINTS = """
 def djsci_handler(request, count: int = 3):
@@ -331,7 +332,7 @@ async def test_who_lost_a_run_writes_no_end(make_file: MakeFile, caller: Caller)
             if any('"started' in line for line in page.lines):
                 break
     mine = executor.start()
-    execution = mine._running[started.run_id]
+    [execution] = mine._running.values()
     mine._loop.call_soon_threadsafe(execution.lose)
     assert await asyncio.to_thread(mine._idle.wait, 20)
     run = await runs.get(started.run_id)
@@ -340,6 +341,33 @@ async def test_who_lost_a_run_writes_no_end(make_file: MakeFile, caller: Caller)
     assert await in_database(
         log.take_over, run.pk, lease=run.lease, events=[end], columns=log.end_columns(end)
     )
+
+
+async def test_a_run_that_starts_again_beside_its_lost_execution_is_held_and_heard(
+    make_file: MakeFile, caller: Caller
+):
+    file = await in_database(make_file, COOPERATIVE, retries=1)
+    started = await runs.start(file.pk, caller=caller, trigger="api")
+    await until_running(started.run_id, lease=1)
+    mine = executor.start()
+    [lost] = mine._running.values()
+    assert await in_database(
+        log.take_over, started.run_id, lease=1, events=[], columns=dict(log.QUEUED_AGAIN)
+    )
+    mine.ring()
+    await until_running(started.run_id, lease=3)
+    mine._loop.call_soon_threadsafe(lost.lose)
+    assert await asyncio.to_thread(until, lambda: lost not in mine._running.values())
+    assert [claim.lease for claim in mine._running] == [3]
+    await runs.cancel(started.run_id)
+    view = await runs.finish(started.run_id, wait=20)
+    assert view is not None
+    assert view.state == "cancelled"
+
+
+async def until_running(run_id: str, *, lease: int) -> None:
+    row = Run.objects.filter(pk=run_id, state="running", lease=lease)
+    assert await in_database(until, row.exists)
 
 
 async def test_a_crashed_run_with_retries_starts_again_and_ends_once(
