@@ -90,6 +90,7 @@ def test_the_checks_are_registered():
         ({"DJSCI": {"PEP723": {"index": "https://a.test", "indexes": []}}}, "djsci.E023"),
         ({"DJSCI": {"PEP723": {"index": "https://a.test", "folder": "here"}}}, "djsci.E023"),
         ({"DJSCI": {"PEP723": {"index": "https://a.test", "timeout": 0}}}, "djsci.E023"),
+        ({"DJSCI": {"PEP723": {"index": "https://a.test", "total": 1 << 30}}}, "djsci.E023"),
         ({"DJSCI": {"PEP723": {"index": "https://a.test", "pythons": ["/no"]}}}, "djsci.E023"),
         (
             {

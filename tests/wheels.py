@@ -1,9 +1,11 @@
 """Wheels made by hand: what an index would have, in a folder."""
 
+import io
 import os
 import queue
 import select
 import site
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,17 +14,34 @@ from pathlib import Path
 def write(
     folder: Path, name: str, version: str = "1.0", *, files: Mapping[str, str] | None = None
 ) -> Path:
-    """A wheel of these modules (`{"module.py": "text"}`), for any Python."""
+    """A wheel of these modules (`{"module.py": "text"}`), for any Python; more of its METADATA."""
     about = f"{name}-{version}.dist-info"
     path = folder / f"{name}-{version}-py3-none-any.whl"
+    given = dict(files or {})
     with zipfile.ZipFile(path, "w") as wheel:
-        for module, text in (files or {}).items():
-            wheel.writestr(module, text)
         head = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        wheel.writestr(f"{about}/METADATA", head)
+        wheel.writestr(f"{about}/METADATA", head + given.pop(f"{about}/METADATA", ""))
+        for module, text in given.items():
+            wheel.writestr(module, text)
         kind = "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         wheel.writestr(f"{about}/WHEEL", kind)
         wheel.writestr(f"{about}/RECORD", "")
+    return path
+
+
+def write_source(path: Path, name: str, *, touches: Path) -> Path:
+    """A source distribution: whoever builds it touches that file."""
+    texts = {
+        "pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\n"
+        "backend-path = ['.']\n",
+        "PKG-INFO": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        "backend.py": f"open({str(touches)!r}, 'w')\n",
+    }
+    with tarfile.open(path, "w:gz") as source:
+        for file, text in texts.items():
+            about = tarfile.TarInfo(f"{name}-1.0/{file}")
+            about.size = len(text.encode())
+            source.addfile(about, io.BytesIO(text.encode()))
     return path
 
 

@@ -15,7 +15,7 @@ from .errors import SourceInvalid
 BLOCK = "script"
 MOST = 100  # dependencies
 LONGEST = 500  # characters of one
-MOST_TEXT = 64 << 10  # characters of a block
+MOST_TEXT = 16 << 10  # characters of a block: tomllib takes the square of a dotted key's parts
 _START = re.compile(r"# /// ([a-zA-Z0-9-]+)")
 _END = "# ///"
 _LINE = re.compile(r"\(?at line (\d+)")
@@ -157,7 +157,7 @@ def _dependency(text: str, line: int) -> str:
         found = Requirement(text)
     except (InvalidRequirement, RecursionError):
         raise _Bad(f"{shown} is no dependency: a name with versions is one", line) from None
-    if found.url is not None:
+    if found.url is not None or "/" in str(found.specifier):  # `a===../b` is a path to pip
         raise _Bad(f"{shown}: only names with versions are taken, no addresses and paths", line)
     found.name = canonicalize_name(found.name)
     return str(found)

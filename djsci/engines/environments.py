@@ -1,7 +1,8 @@
 """Environments of PEP 723 headers: installed ahead of a run, from wheels only, and kept on disk.
 
-Nothing of what is installed runs here. An environment is finished when its mark is written, last of
-all; a lock beside it is shared by runs that use it, and is one's own while it is made or removed.
+Nothing of what is installed runs here. An environment is finished when its mark is written beside
+it, last of all; a lock beside both is shared by runs that use it, and is one's own while it is made
+or removed.
 """
 
 import asyncio
@@ -23,11 +24,10 @@ from djsci.isolation import python
 from djsci.isolation.python import Python
 
 from . import installed, installing
-from .installing import Site
+from .installing import InstallFailed, Site
 
 LOOK = 0.1  # seconds between two looks at a lock that another has
 FORMAT = 1  # of what is made; another one makes all anew
-MARK = "djsci-ready.json"
 OF_NOTEBOOKS = ("ipython", "matplotlib-inline")
 
 
@@ -52,8 +52,12 @@ class Environment:
         return python.guarded(str(self.folder), self.base)
 
     @property
+    def mark(self) -> Path:
+        return _mark(self.folder)
+
+    @property
     def is_ready(self) -> bool:
-        return (self.folder / MARK).exists()
+        return self.mark.exists()
 
 
 def wanted(requirements: Requirements, site: Site, *, is_notebook: bool) -> Environment:
@@ -96,7 +100,7 @@ async def used(
             elif how == fcntl.LOCK_EX and not environment.is_ready:
                 await on_install()
                 await _make(environment, lock)
-        os.utime(environment.folder / MARK)
+        os.utime(environment.mark)
         yield
 
 
@@ -104,10 +108,12 @@ async def _make(environment: Environment, lock: int) -> None:
     folder = environment.folder
     await asyncio.to_thread(_begin, folder)
     try:
+        await asyncio.to_thread(_make_room, environment.site)
         await installing.install(
             environment.packages, folder, environment.base, environment.site, lock=lock
         )
-        _write_mark(folder, environment.packages)
+        size = await asyncio.to_thread(installing.size_of, folder)
+        _write_mark(environment.mark, environment.packages, size)
         installed.forget(environment.python.packages)
     except BaseException:
         # Not awaited in a thread: who is cancelled may be cancelled again.
@@ -121,12 +127,40 @@ def _begin(folder: Path) -> None:
     folder.chmod(0o755)  # whatever the server's umask is: runs are others
 
 
-def _write_mark(folder: Path, packages: tuple[str, ...]) -> None:
-    written = folder / f"{MARK}.new"
-    written.write_text(json.dumps({"packages": packages}, indent=2))
+def _mark(folder: Path) -> Path:
+    """Beside the folder, where wheels put nothing."""
+    return Path(f"{folder}.json")
+
+
+def _write_mark(mark: Path, packages: tuple[str, ...], size: int) -> None:
+    written = mark.with_suffix(".new")
+    written.write_text(json.dumps({"packages": packages, "size": size}, indent=2))
     with open(written, "rb") as file:
         os.fsync(file.fileno())
-    written.rename(folder / MARK)
+    written.rename(mark)
+
+
+def _make_room(site: Site) -> None:
+    """Remove what was used longest ago, until one more has room. Raises `InstallFailed`."""
+    found = {}
+    for mark in _marks(site.folder):
+        with contextlib.suppress(FileNotFoundError):  # it has just been removed
+            found[mark] = json.loads(mark.read_text())["size"]
+    for mark in list(found):
+        if sum(found.values()) + site.size <= site.total:
+            return
+        folder = mark.with_suffix("")
+        with _lock_file(folder) as lock:
+            if _try(lock, fcntl.LOCK_EX):
+                _remove(folder)
+                del found[mark]
+    if sum(found.values()) + site.size > site.total:
+        raise InstallFailed("no room is left: runs use all environments that are kept")
+
+
+def _marks(root: str) -> list[Path]:
+    """Of all that are ready; what was used longest ago is first."""
+    return sorted(Path(root).glob("*.json"), key=lambda mark: _last_used(mark.with_suffix("")))
 
 
 def purge(root: str, *, days: float, most: int = 1 << 30, rehearses: bool = False) -> int:
@@ -148,13 +182,13 @@ def purge(root: str, *, days: float, most: int = 1 << 30, rehearses: bool = Fals
 def _last_used(folder: Path) -> float:
     """When it was last asked for; never, where it is not finished: then its lock says all."""
     try:
-        return (folder / MARK).stat().st_mtime
+        return _mark(folder).stat().st_mtime
     except OSError:
         return 0.0
 
 
 def _remove(folder: Path) -> None:
-    (folder / MARK).unlink(missing_ok=True)
+    _mark(folder).unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
 

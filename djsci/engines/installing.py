@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import importlib.util
 import os
 import re
 import shutil
 import signal
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +15,9 @@ from djsci.isolation import landlock, probe, users
 from djsci.isolation.limits import Limits
 from djsci.isolation.python import Python
 
+ALONE = Path(__file__).with_name("pip_alone.py")
 KEPT = 64 << 10  # bytes of what a program said
+LEAST = 16 << 10  # bytes that a file counts as: many small ones take a disk's nodes, and our time
 LOOK = 1.0  # seconds between two looks at the folder's size
 MOST_SAID = 400  # characters of a reason
 PASSED = (  # how the server's machine reaches an index
@@ -39,6 +41,7 @@ class Site:
     pythons: tuple[str, ...] = ()  # beside the server's own
     timeout: float = 600.0
     size: int = 4 << 30  # of one environment
+    total: int = 32 << 30  # of all
     uids: tuple[int, int] = users.RANGE  # of pip, where the server is root
 
 
@@ -55,7 +58,7 @@ def read_site(given: object, *, folder: str) -> Site:
         if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
             raise ValueError(f"{name} is not a list of texts")
         values[name] = tuple(listed)
-    for name in ("timeout", "size"):
+    for name in ("timeout", "size", "total"):
         number = values.get(name, 1)
         if not isinstance(number, int | float) or isinstance(number, bool) or number <= 0:
             raise ValueError(f"{name} is not a number over 0")
@@ -65,7 +68,10 @@ def read_site(given: object, *, folder: str) -> Site:
         raise ValueError("index is neither an address nor None")
     if not values.get("index") and not values["find_links"]:
         raise ValueError("neither index nor find_links says where wheels come from")
-    return Site(**values)
+    site = Site(**values)
+    if site.size > site.total:
+        raise ValueError("size is larger than total")
+    return site
 
 
 async def install(
@@ -104,7 +110,7 @@ def _walled(
     certificates = [os.environ[name] for name in PASSED if name in os.environ]
     return landlock.command(
         argv,
-        limits=Limits(file_size=int(site.size)),
+        limits=Limits(file_size=int(site.size), bounds_address_space=True),
         folder=str(folder / ".work"),
         writable=[str(folder)],
         readable=[*base.paths, *site.find_links, *READ, *certificates],
@@ -126,10 +132,12 @@ def give(folder: Path, uid: int | None) -> None:
 
 def _pip(folder: Path, site: Site) -> list[str]:
     """It runs as the environment's Python, which starts before a `.pth` file of a wheel is there;
-    no other code of a wheel is executed either.
+    no other code of a wheel is executed either, nor any of what its metadata name.
     """
+    found = importlib.util.find_spec("pip")
+    where = os.path.dirname(found.origin or "") if found else "pip"
     return [
-        *(sys.executable, "-I", "-m", "pip", "--python", str(folder / "bin" / "python")),
+        *(str(folder / "bin" / "python"), "-I", "-c", ALONE.read_text(), where),
         *("install", "--only-binary=:all:", "--no-cache-dir", "--progress-bar=off"),
         *("--no-warn-script-location", "--keyring-provider=disabled"),
         *("--root-user-action=ignore", "--disable-pip-version-check", "--no-input"),
@@ -161,14 +169,14 @@ async def _do(argv: Sequence[str], work: Path, site: Site, lock: int) -> None:
             _kill(process.pid)
             await process.wait()
         watching.cancel()
-    if watching.done() and not watching.cancelled():
+    if await asyncio.to_thread(size_of, work.parent) > site.size:
         raise InstallFailed(f"the environment is larger than {site.size >> 20} MiB")
     if code != 0:
         raise InstallFailed(reason(said.decode("utf-8", "replace"), code, site))
 
 
 async def _watch(folder: Path, most: int, process: int) -> None:
-    while await asyncio.to_thread(_size, folder) <= most:  # noqa: ASYNC110
+    while await asyncio.to_thread(size_of, folder) <= most:  # noqa: ASYNC110
         await asyncio.sleep(LOOK)
     _kill(process)
 
@@ -178,12 +186,12 @@ def _kill(process: int) -> None:
         os.killpg(process, signal.SIGKILL)
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     found = 0
-    for where, _, names in os.walk(folder):
-        for name in names:
+    for where, folders, names in os.walk(folder):
+        for name in (*folders, *names):
             with contextlib.suppress(OSError):
-                found += os.lstat(os.path.join(where, name)).st_size
+                found += max(LEAST, os.lstat(os.path.join(where, name)).st_size)
     return found
 
 

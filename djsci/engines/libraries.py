@@ -33,8 +33,11 @@ def _has(wanted: Requirement, version: str, packages: tuple[str, ...]) -> bool:
         "python_version": ".".join(version.split(".")[:2]),
         "extra": "",
     }
-    if wanted.marker is not None and not wanted.marker.evaluate(about):
-        return True
-    places = list(packages or sys.path)
-    found = next(iter(Distribution.discover(name=wanted.name, path=places)), None)
-    return found is not None and wanted.specifier.contains(found.version, prereleases=True)
+    try:
+        if wanted.marker is not None and not wanted.marker.evaluate(about):
+            return True
+        places = list(packages or sys.path)
+        found = next(iter(Distribution.discover(name=wanted.name, path=places)), None)
+        return found is not None and wanted.specifier.contains(found.version, prereleases=True)
+    except (ValueError, KeyError):  # a marker that compares nothing, a version that is none
+        return False

@@ -274,20 +274,27 @@ def _fork(choice: Choice) -> Engine:
         given |= {"preload": pool["preload"] or (), "recycle": pool["recycle"], **_contained()}
     elif choice.is_trusted or choice.instance == "warm" or pool["preload"] is not None:
         return _forked(choice, given)
-    return SpawnEngine(size=pool["size"], isolation=choice.isolation, **given)
+    return SpawnEngine(size=_size(choice), isolation=choice.isolation, **given)
 
 
 def _forked(choice: Choice, given: dict[str, Any]) -> Engine:
     pool = conf.get("POOL")
     is_warm = choice.instance == "warm"
     return (WarmEngine if is_warm else ForkEngine)(
-        size=0 if is_warm else pool["size"],  # templates are kept; a fork starts the next one
+        size=0 if is_warm else _size(choice),  # templates are kept; a fork starts the next one
         recycle=pool["recycle"],
         preload=pool["preload"] or (),
         isolation=choice.isolation,
         project=_project() if choice.is_trusted else None,
         **given,
     )
+
+
+def _size(choice: Choice) -> int:
+    """Workers that wait. None of an installed environment: its `.pth` files and `sitecustomize` are
+    an uploader's code, which without a run nobody could see, bound or end.
+    """
+    return 0 if choice.installs else int(conf.get("POOL")["size"])
 
 
 def _kernel(choice: Choice) -> Engine:

@@ -3,6 +3,7 @@
 import logging
 import platform
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,6 +32,8 @@ class Looks:
     busy: dict[tuple[str, int], float] = field(default_factory=dict)  # by run and lease: since when
     next_minute: float = 0.0
     next_hour: float = 0.0
+    next_purge: float = 0.0  # of environments
+    aside: threading.Thread | None = None  # removes what takes long: leases are renewed meanwhile
 
 
 def sweep(looks: Looks) -> None:
@@ -43,14 +46,10 @@ def sweep(looks: Looks) -> None:
     if now >= looks.next_minute:
         looks.next_minute = now + 60
         reap_dead_neighbours()
-        remove_containers()
+        _remove_aside(looks, now)
         _forget_silent_executors()
-    if now >= looks.next_hour:
-        went = retention.purge_some()
-        if not (
-            any(went) or retention.purge_environments(most=1)
-        ):  # else the next tick goes on: leases are renewed in between
-            looks.next_hour = now + 3600
+    if now >= looks.next_hour and not any(retention.purge_some()):
+        looks.next_hour = now + 3600  # else the next tick goes on: leases are renewed in between
     tallies.note_swept()
 
 
@@ -90,6 +89,26 @@ def reap_dead_neighbours() -> None:
         for pk, held in rows.values_list("pk", "lease"):
             _reap(pk, lease=held)
         executor.delete()
+
+
+def _remove_aside(looks: Looks, now: float) -> None:
+    """A program for containers may not answer, an environment hold very many files."""
+    if looks.aside is not None and looks.aside.is_alive():
+        return
+    purges = now >= looks.next_purge
+    if purges:
+        looks.next_purge = now + 3600
+    looks.aside = threading.Thread(target=_remove, args=[purges], daemon=True)
+    looks.aside.start()
+
+
+def _remove(purges: bool) -> None:
+    try:
+        remove_containers()
+        if purges:
+            retention.purge_environments()
+    except Exception as error:
+        logger.warning("what is left was not removed: %s: %s", type(error).__name__, error)
 
 
 def remove_containers() -> None:

@@ -5,6 +5,7 @@ import pytest
 from djsci.core import sources
 from djsci.core.errors import SourceInvalid
 from djsci.core.requirements import Requirements
+from djsci.engines import libraries
 from tests.conftest import notebook
 
 HANDLER = "def djsci_handler(request):\n    return 1\n"
@@ -67,11 +68,13 @@ def test_a_header_is_read_as_its_specification_says(text: str, asked: Requiremen
         (block('dependencies = ["./a.whl"]'), 2, "no dependency"),
         (block('dependencies = ["a @ https://x/a.whl"]'), 2, "addresses"),
         (block('dependencies = ["a @ file:///etc"]'), 2, "addresses"),
+        (block('dependencies = ["a===../../../srv/project"]'), 2, "paths"),
         (block('dependencies = ["git+https://x/y"]'), 2, "no dependency"),
         (block('dependencies = ["a\\n-r b"]'), 2, "no dependency"),
         (block("dependencies = ['a" + ">=1," * 200 + "']"), 2, "no dependency"),
         (block("dependencies = [" + '"a",' * 101 + "]"), 2, "100 are allowed"),
         (block("dependencies = " + "[" * 5000), 2, "TOML"),
+        (block("a." * 30_000 + "a = 1"), 2, "more than 16,384 characters"),
     ],
     ids=lambda value: None,
 )
@@ -99,6 +102,13 @@ def test_a_notebook_has_its_header_in_a_cell_or_in_its_metadata():
     ):
         with pytest.raises(SourceInvalid, match=message):
             sources.read("a.ipynb", {"a.ipynb": notebook(*cells, metadata=metadata)})
+
+
+@pytest.mark.parametrize("marker", ["os_name ~= 'x'", "'a' ~= 'b'"])
+def test_what_compares_nothing_is_lacking(marker: str):
+    asked = of_python(block(f'dependencies = ["pip; {marker}"]'))
+    assert asked is not None
+    assert libraries.lacking(asked, "3.12.0") == asked.dependencies
 
 
 @pytest.mark.timeout(30)

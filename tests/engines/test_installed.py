@@ -4,8 +4,11 @@ import asyncio
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,6 +163,79 @@ async def test_what_is_no_wheel_is_not_built_and_named(site: Site) -> None:
 
 
 @asynchronous
+async def test_an_address_that_a_wheel_asks_for_is_not_built(site: Site, tmp_path: Path) -> None:
+    folder, ran = Path(site.find_links[0]), tmp_path / "ran"
+    source = wheels.write_source(folder / "addressed-1.0.tar.gz", "addressed", touches=ran)
+    about = {"front-1.0.dist-info/METADATA": f"Requires-Dist: addressed @ file://{source}\n"}
+    wheels.write(folder, "front", files=about)
+    with pytest.raises(InstallFailed, match="No matching distribution found for front"):
+        await installed(wanted(site, "front"))
+    argv = installing._pip(Path(sys.prefix), site)  # pip itself, given the address
+    asked = [*argv, "--no-deps", "--target", str(tmp_path / "into"), str(source)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60)
+    assert "what installs starts no program" in done.stdout + done.stderr
+    assert not ran.exists()
+
+
+@asynchronous
+async def test_a_wheel_cannot_say_that_it_is_ready_or_hinder_its_removal(site: Site) -> None:
+    files = {"marked-1.0.data/data/djsci-ready.json/x": ""}
+    wheels.write(Path(site.find_links[0]), "marked", files=files)
+    environment = wanted(site, "marked")
+    assert await installed(environment)
+    os.utime(environment.mark, (1, 1))
+    assert environments.purge(site.folder, days=40) == 1
+    assert not environment.folder.exists()
+
+
+@asynchronous
+async def test_many_small_files_are_too_large(site: Site) -> None:
+    files = {f"many/{number}.txt": "" for number in range(300)}
+    wheels.write(Path(site.find_links[0]), "many", files=files)
+    environment = wanted(replace(site, size=4 << 20), "many")
+    with pytest.raises(InstallFailed, match="larger than 4 MiB"):
+        await installed(environment)
+    assert not environment.folder.exists()
+
+
+@asynchronous
+async def test_what_installs_has_its_memory_bounded(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need("landlock")
+    much = "import mmap; mmap.mmap(-1, 16 << 30, flags=0x4022)"  # private, of no file, not reserved
+    monkeypatch.setattr(installing, "_pip", lambda _, __: [sys.executable, "-I", "-c", much])
+    with pytest.raises(InstallFailed, match="Cannot allocate memory"):
+        await installed(wanted(site, "greetings>0.2"))
+
+
+@asynchronous
+async def test_one_more_environment_takes_the_room_of_what_was_used_longest_ago(
+    site: Site, tmp_path: Path
+) -> None:
+    small = replace(site, folder=str(tmp_path / "few"), size=64 << 20)
+    first, second, third = (wanted(small, f"greetings{more}") for more in ("", ">0", ">0.1"))
+    assert await installed(first)
+    one = installing.size_of(first.folder)
+    room = replace(small, total=small.size + one)
+    second, third = replace(second, site=room), replace(third, site=room)
+    assert await installed(second)
+    assert (first.is_ready, second.is_ready) == (True, True)
+    os.utime(first.mark, (1, 1))
+    assert await installed(third)
+    assert (first.folder.exists(), second.is_ready, third.is_ready) == (False, True, True)
+    tight = replace(first, site=replace(room, total=room.size))
+
+    async def never() -> None:
+        raise AssertionError
+
+    async with environments.used(third, on_install=never):
+        with pytest.raises(InstallFailed, match="no room is left"):
+            await installed(tight)
+        assert third.is_ready
+
+
+@asynchronous
 async def test_a_build_that_is_killed_or_cancelled_leaves_nothing_that_counts(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +268,7 @@ async def test_what_is_not_used_for_long_is_removed_unless_a_run_has_it(site: Si
         raise AssertionError
 
     async with environments.used(environment, on_install=never):
-        os.utime(environment.folder / environments.MARK, (long_ago, long_ago))
+        os.utime(environment.mark, (long_ago, long_ago))
         assert environments.purge(site.folder, days=30) == 0
     assert environments.purge(site.folder, days=40) == 0
     assert environments.purge(site.folder, days=30) == 1

@@ -1,7 +1,10 @@
 """The profile: right on both architectures, by a small machine that runs its program."""
 
+import ctypes
 import errno
 import struct
+import subprocess
+import sys
 
 import pytest
 
@@ -136,3 +139,22 @@ def test_what_runs_would_share_is_refused_where_no_namespace_parts_them(architec
         assert ask(architecture, call) == seccomp.ALLOW
         assert ask(architecture, call, shares_ipc=True) == EPERM
     assert ask(architecture, "listen", 3, has_network=False, listens=True) == seccomp.ALLOW
+
+
+def test_memory_that_the_server_shares_is_reached_by_no_id() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    made = libc.shmget(0, 4096, 0o1600)
+    assert made >= 0
+    tried = (
+        "import ctypes, sys; from djsci.isolation import seccomp;"
+        "seccomp.no_new_privileges();"
+        "seccomp.install(seccomp.program(has_network=False, shares_ipc=True));"
+        "libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_ssize_t;"
+        "print(libc.shmat(int(sys.argv[1]), None, 0), libc.shmctl(int(sys.argv[1]), 0, None))"
+    )
+    try:
+        argv = [sys.executable, "-c", tried, str(made)]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    finally:
+        libc.shmctl(made, 0, None)
+    assert done.stdout == "-1 -1\n"

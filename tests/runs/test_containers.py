@@ -88,7 +88,10 @@ def test_each_minute_a_site_with_containers_removes_what_was_left(containers: st
 
     try:
         assert is_there()
-        sweep.sweep(sweep.Looks(next_hour=float("inf")))
+        looks = sweep.Looks(next_hour=float("inf"))
+        sweep.sweep(looks)
+        assert looks.aside is not None
+        looks.aside.join(60)
         assert not is_there()
     finally:
         container.ask(container.removed(chosen, name))

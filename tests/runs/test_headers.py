@@ -173,16 +173,38 @@ async def test_engines_of_headers_do_not_pile_up_and_none_that_is_used_is_closed
     await engines.close()
 
 
+async def test_no_worker_of_an_installed_environment_waits_without_a_run(
+    sold: Path, tmp_path: Path
+) -> None:
+    site = installing.Site(folder=str(tmp_path / "environments"), find_links=(str(sold),))
+    asked = Requirements(dependencies=("greetings",))
+    environment = environments.wanted(asked, site, is_notebook=False)
+    choice = Choice(engine="fork", isolation="process", installs=environment)
+    told = asyncio.Event()
+
+    async def on_install() -> None:
+        told.set()
+
+    engines = Engines()
+    async with environments.used(environment, on_install=on_install):
+        try:
+            await engines.get(choice)
+            stock = engines.stock()[choice]
+        finally:
+            await engines.close()
+    assert (told.is_set(), stock.wanted, stock.ready) == (True, 0, 0)
+
+
 @pytest.mark.faults
 async def test_a_purge_removes_environments_that_nobody_used(
     make_file: MakeFile, caller: Caller, sold: Path, tmp_path: Path
 ) -> None:
     code = HEADER.format("greetings") + HANDLER.format("greetings")
     assert (await run(make_file, caller, code)).state == "succeeded"
-    [mark] = (tmp_path / "environments").glob("*/djsci-ready.json")
+    [mark] = (tmp_path / "environments").glob("*.json")
     assert retention.purge_environments() == 0
     os.utime(mark, (1, 1))
     assert retention.purge_environments() == 1
-    assert not mark.parent.exists()
+    assert not mark.with_suffix("").exists()
     again = await run(make_file, caller, code, name="again")
     assert again.state == "succeeded", (again.reason, again.error)

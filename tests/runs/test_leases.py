@@ -6,6 +6,7 @@ import sys
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -246,6 +247,27 @@ def test_a_run_that_was_queued_again_while_a_cancel_came_is_cancelled(make_run: 
     sweep.sweep(sweep.Looks())
     run.refresh_from_db()
     assert (run.state, run.reason) == ("cancelled", "cancelled before it started again")
+
+
+def test_what_takes_long_to_remove_does_not_hold_up_the_tick(
+    tmp_path: Path, transactional_db: None, settings: Any
+):
+    program, gate = tmp_path / "podman", tmp_path / "gate"
+    os.mkfifo(gate)
+    program.write_text(f"#!/bin/sh\nread line < {gate}\n")
+    program.chmod(0o755)
+    settings.DJSCI = {"CONTAINER": {"command": str(program)}}
+    looks = sweep.Looks(next_hour=float("inf"))
+    sweep.sweep(looks)  # the program has not answered
+    first = looks.aside
+    assert first is not None
+    assert first.is_alive()
+    looks.next_minute = 0
+    sweep.sweep(looks)
+    assert looks.aside is first
+    gate.write_text("go on\n")
+    first.join(60)
+    assert not first.is_alive()
 
 
 def test_retention_does_not_hold_up_the_tick(make_run: Callable[..., Run], settings: Any):

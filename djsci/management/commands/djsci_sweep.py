@@ -22,5 +22,7 @@ class Command(BaseCommand):
             time.sleep(2 * conf.get("HEARTBEAT"))
             sweep.sweep(looks)
             if options["once"]:
+                if looks.aside is not None:
+                    looks.aside.join()
                 dispatch.current().close(10)
                 return
