@@ -30,6 +30,7 @@ class Migration(migrations.Migration):
                 to="djsci.executor",
             ),
         ),
+        migrations.RunPython(migrations.RunPython.noop, forget_executors_that_are_gone),
         migrations.AddIndex(
             model_name="run",
             index=models.Index(
