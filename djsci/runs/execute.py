@@ -19,7 +19,8 @@ from djsci.core.events import End, Event, Log, Status
 from djsci.core.sources import Source
 from djsci.engines import registry
 from djsci.engines.base import Limits, Stop
-from djsci.engines.registry import Choice, Engines
+from djsci.engines.opening import Engines
+from djsci.engines.registry import Choice
 from djsci.guest.requests import HandlerRequest
 from djsci.models import Run
 

@@ -17,8 +17,9 @@ from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.core.errors import IsolationUnavailable
 from djsci.core.requirements import Requirements
-from djsci.engines import environments, installing, registry
-from djsci.engines.registry import Choice, Engines
+from djsci.engines import environments, installing, opening
+from djsci.engines.opening import Engines
+from djsci.engines.registry import Choice
 from djsci.models import Run
 from djsci.runs import executor, retention
 from tests import wheels
@@ -139,7 +140,7 @@ async def test_what_is_here_already_will_do_where_nothing_is_installed(
 async def test_engines_of_headers_do_not_pile_up_and_none_that_is_used_is_closed(
     sold: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(registry, "MOST", 3)
+    monkeypatch.setattr(opening, "MOST", 3)
     site = installing.Site(folder=str(tmp_path))
     choices = [
         Choice(
@@ -163,7 +164,7 @@ async def test_engines_of_headers_do_not_pile_up_and_none_that_is_used_is_closed
         async def close(self) -> None:
             closed.append(self.name)
 
-    monkeypatch.setitem(registry._MAKERS, "fork", Opened)
+    monkeypatch.setitem(opening._MAKERS, "fork", Opened)
     engines = Engines()
     async with engines.used(choices[0]):
         for choice in (*choices[1:3], choices[1], choices[3]):
