@@ -84,10 +84,10 @@ def choose(file: PrivateFile, version: Version, source: Source) -> Choice:
     isolation = level(file.settings.get("isolation", "auto"))
     _require_reach(granted, name, isolation)
     _require_environment(environment, name)
-    installs = _installs(source, environment, name)
     if isolation == "container":
-        _require_container(name, has_libraries=bool(environment or installs))
+        _require_container(name, has_libraries=bool(environment or source.requirements))
         instance = "fresh"  # a template forks calls, and a container's guest is sent for each run
+    installs = _installs(source, environment, name)
     return Choice(
         engine=name,
         isolation=isolation,
@@ -103,7 +103,9 @@ def _require_container(engine: str, *, has_libraries: bool) -> None:
     if engine != "fork":
         raise IsolationUnavailable("A container has no kernels: its runs need the engine 'fork'.")
     if has_libraries:
-        raise IsolationUnavailable("At the level 'container' the image is the environment.")
+        raise IsolationUnavailable(
+            "At the level 'container' the image is the environment: no other, and no header."
+        )
 
 
 def _require_provisioner(name: str, granted: Sequence[str], wanted: str) -> None:

@@ -68,6 +68,16 @@ def test_what_a_container_cannot_have_is_refused_by_name(
             registry.choose(file, file.version, source)
 
 
+def test_a_header_is_refused_in_a_container_though_the_server_has_all_of_it(
+    containers: str, make_file: MakeFile
+) -> None:
+    file = make_file(WHO, engine="fork", isolation="container")
+    header = '# /// script\n# dependencies = ["django"]\n# ///\n'
+    source = read("report.py", {"report.py": f"{header}{WHO}".encode()})
+    with pytest.raises(IsolationUnavailable, match="no header"):
+        registry.choose(file, file.version, source)
+
+
 def test_a_warm_file_is_fresh_in_a_container(containers: str, make_file: MakeFile) -> None:
     file = make_file(WHO, engine="fork", isolation="container", instance="warm")
     chosen = registry.choose(file, file.version, read("report.py", CODE))
