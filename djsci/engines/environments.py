@@ -87,8 +87,10 @@ async def used(
 ) -> AsyncIterator[None]:
     """Have it ready, and there until the end. Raises `InstallFailed`, `OSError`.
 
-    Of all who want it at once, in any process, one installs it; who is cancelled leaves nothing.
+    Of all who want it at once, in any process, one installs it, or fails for all of them; who is
+    cancelled leaves nothing.
     """
+    began = time.time()
     await asyncio.to_thread(_make_root, Path(environment.site.folder))
     with _lock_file(environment.folder) as lock:
         while True:
@@ -98,6 +100,7 @@ async def used(
             elif how == fcntl.LOCK_SH and environment.is_ready:
                 break
             elif how == fcntl.LOCK_EX and not environment.is_ready:
+                _raise_failure(lock, since=began)
                 await on_install()
                 await _make(environment, lock)
         os.utime(environment.mark)
@@ -115,10 +118,25 @@ async def _make(environment: Environment, lock: int) -> None:
         size = await asyncio.to_thread(installing.size_of, folder)
         _write_mark(environment.mark, environment.packages, size)
         installed.forget(environment.python.packages)
-    except BaseException:
+    except BaseException as error:
         # Not awaited in a thread: who is cancelled may be cancelled again.
         _remove(folder)
+        if isinstance(error, InstallFailed):
+            _note_failure(lock, str(error))
         raise
+
+
+def _note_failure(lock: int, reason: str) -> None:
+    """In the lock's file, for those who wait for it."""
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, reason.encode(), 0)
+
+
+def _raise_failure(lock: int, *, since: float) -> None:
+    """Whether it failed while we waited: nobody waits for the same to fail once more."""
+    found = os.fstat(lock)
+    if found.st_size and found.st_mtime >= since:
+        raise InstallFailed(os.pread(lock, found.st_size, 0).decode())
 
 
 def _begin(folder: Path) -> None:

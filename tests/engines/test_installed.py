@@ -93,6 +93,27 @@ async def engine(
 
 
 @asynchronous
+async def test_what_fails_is_tried_once_by_all_who_want_it_at_once(site: Site) -> None:
+    failing = wanted(site, "onlysource")
+    tried = []
+
+    async def on_install() -> None:
+        tried.append(1)
+
+    async def use() -> str:
+        with pytest.raises(InstallFailed) as failure:
+            async with environments.used(failing, on_install=on_install):
+                pass
+        return str(failure.value)
+
+    first, second, third = await asyncio.gather(use(), use(), use())
+    assert first == second == third
+    assert len(tried) == 1
+    await use()
+    assert len(tried) == 2  # who comes later tries again
+
+
+@asynchronous
 async def test_what_is_installed_is_met_by_the_run_alone_and_cannot_be_changed(
     engine: ForkEngine, environment: Environment
 ) -> None:
