@@ -7,6 +7,13 @@ import pytest
 
 from tests import live, servers
 
+# Both corners by `make faults`; each commit tries the one that has more to go wrong.
+ONE_CORNER = pytest.mark.parametrize(
+    "site",
+    [pytest.param("daphne-sqlite", marks=pytest.mark.faults), "uvicorn-postgres-valkey"],
+    indirect=True,
+    scope="package",
+)
 OPTIONS = {"DJSCI": {"QUEUE_PER_USER": 500, "TIMEOUT": 60, "GRACE": 0.5}}
 
 

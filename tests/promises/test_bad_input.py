@@ -9,6 +9,8 @@ import pytest
 from tests.conftest import notebook
 from tests.live import Site
 
+from .conftest import ONE_CORNER
+
 UPLOADS = {
     "not-a-notebook": ("a.ipynb", b'{"hello": "world"}', 422, "bad_source"),
     "nested-json": ("a.ipynb", b'{"cells": ' + b"[" * (3 << 20), 422, "bad_source"),
@@ -53,6 +55,7 @@ def test_a_bad_upload_is_refused_and_leaves_nothing(http: httpx.Client, case: st
     assert http.get(f"api/v1/files/x_{case}/").status_code == 404
 
 
+@ONE_CORNER
 @pytest.mark.parametrize("kind", ["py", "ipynb"])
 @pytest.mark.parametrize("case", ENDS)
 def test_a_bad_run_ends_once_and_keeps_what_it_printed(http: httpx.Client, case: str, kind: str):

@@ -116,6 +116,7 @@ async def test_the_layer_rings_for_followers_in_another_process(tmp_path: Path, 
         assert run.result == "done"
 
 
+@pytest.mark.faults
 async def test_without_a_layer_another_process_is_followed_by_polling(tmp_path: Path, ada: Any):
     data = tmp_path / "data"
     with (

@@ -16,6 +16,8 @@ from tests.client import Follower
 from tests.conftest import notebook
 from tests.live import Site
 
+from .conftest import ONE_CORNER
+
 LINES = 100
 OWN_LINES = """
 import threading
@@ -45,6 +47,7 @@ def own_lines(name: str, marker: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@ONE_CORNER
 @pytest.mark.parametrize("runs_each", [6, pytest.param(20, marks=pytest.mark.faults)])
 async def test_runs_at_once_say_and_return_only_their_own(site: Site, ada: Any, runs_each: int):
     names = [f"own_{number}" for number in range(10)]

@@ -411,6 +411,7 @@ async def test_a_server_that_drains_sends_its_clients_back(kind: Any) -> None:
         assert await asyncio.to_thread(site.process.wait, 30) == 0
 
 
+@pytest.mark.faults
 async def test_a_slow_reader_gets_everything_from_a_bare_daphne() -> None:
     """Daphne resets a connection one second after its own close frame, unless it is told."""
     with live.server("daphne") as site:
