@@ -4,13 +4,16 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any
 
-LOGGERS = ("django.request", "django.server", "uvicorn.access", "uvicorn.error")
+LOGGERS = (
+    *("django.request", "django.server", "django.channels.server"),
+    *("uvicorn.access", "uvicorn.error"),
+)
 _SECRET = re.compile(r"(djsci_)[0-9A-Za-z]{36,}")
 _QUERY = re.compile(r"\?\S*")
 _about: ContextVar[dict[str, Any]] = ContextVar("djsci_about", default={})  # noqa: B039 - not changed
@@ -55,12 +58,15 @@ class WithoutTokens(logging.Filter):
     """Lets every record pass, its tokens and queries as dots."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                _QUERY.sub("?…", _masked(each)) if isinstance(each, str) else each
-                for each in record.args
-            )
+        if isinstance(record.args, Mapping):
+            record.args = {name: _plain(each) for name, each in record.args.items()}
+        elif isinstance(record.args, tuple):
+            record.args = tuple(map(_plain, record.args))
         return True
+
+
+def _plain(value: Any) -> Any:
+    return _QUERY.sub("?…", _masked(value)) if isinstance(value, str) else value
 
 
 def _masked(text: str) -> str:

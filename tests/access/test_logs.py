@@ -76,6 +76,13 @@ def test_lines_of_servers_lose_queries_and_tokens(
     assert found["message"] == '"GET /djsci/call/one/?… HTTP/1.1" 200 /at/djsci_…/'
 
 
+def test_named_arguments_of_a_line_lose_them_too(said: Lines):
+    logger = logging.getLogger("django.channels.server")
+    logger.warning("%(method)s %(path)s", {"method": "GET", "path": f"/djsci/?secret={TOKEN}"})
+    [line] = said.read()
+    assert line["message"] == "GET /djsci/?\u2026"
+
+
 async def test_a_run_is_told_with_its_lease_and_executor_and_nothing_of_its_own(
     make_file: MakeFile, caller: Caller, said: Lines
 ):
