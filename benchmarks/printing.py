@@ -48,12 +48,17 @@ def djsci_handler(request):
 Pieces = Iterable[tuple[float, str]]
 
 
-def delay(pieces: Pieces) -> Reading:
-    """The median of the lines' ways from `print` to the reader."""
+def delays(pieces: Pieces) -> list[float]:
+    """What each line took from `print` to the reader, the quickest first."""
     found = [at - float(line) for at, text in pieces for line in text.split()]
     if len(found) != PRINTS:
         raise RuntimeError(f"{len(found)} of {PRINTS} lines came")
-    return Reading(seconds=statistics.median(found))
+    return sorted(found)
+
+
+def delay(pieces: Pieces) -> Reading:
+    """The median of the lines' ways from `print` to the reader."""
+    return Reading(seconds=statistics.median(delays(pieces)))
 
 
 def flood(pieces: Pieces, begun: float) -> Reading:
@@ -171,14 +176,15 @@ def _client_way(site: Site, engine: str) -> Way:
         path = CALL.format(f"prints_{engine}")
         with site.client.stream("GET", path, headers=headers) as answer:
             answer.raise_for_status()
-            return delay(list(_streamed(answer)))
+            return delay(list(streamed(answer)))
 
     name = f"djsci {engine} on {site.server}"
     is_quick = site.server == "uvicorn"
     return Way(name=name, work=CLIENT_WORK, once=lambda: aside(run), is_quick=is_quick)
 
 
-def _streamed(answer: httpx.Response) -> Pieces:
+def streamed(answer: httpx.Response) -> Pieces:
+    """The lines of an NDJSON answer, as they come."""
     for line in answer.iter_lines():
         event = json.loads(line) if line.strip() else {}
         if event.get("type") == "stream":

@@ -15,6 +15,7 @@ import httpx
 
 from tests import live, servers
 
+from . import printing
 from .rounds import Found, Reading, Way, aside, reason, say
 from .sites import CALL, get
 from .workloads import PY
@@ -27,6 +28,7 @@ WORKS = {
     "empty": f"{BURST} trivial runs at once",
     "waits": f"{BURST} runs at once that wait for 0.2 s",
 }
+LINES_WORK = "print to HTTP client, p95, PostgreSQL and Valkey"
 LOCAL, ONE = "djsci local", "djsci celery, 1 worker"
 DJSCI: dict[str, Any] = {
     "POOL": {"size": 1, "preload": []},
@@ -55,8 +57,9 @@ def _ways(stack: ExitStack) -> list[Way]:
     local = _client(stack, postgres, valkey, broker="")
     far = _client(stack, postgres, valkey, broker=f"{valkey.rsplit('/', 1)[0]}/1")
     made = [
-        Way(name=name, work=ONE_WORK, once=_call(client), is_quick=False)
+        Way(name=name, work=work, once=once(client), is_quick=False)
         for name, client in ((LOCAL, local), (ONE, far))
+        for work, once in ((ONE_WORK, _call), (LINES_WORK, _lines))
     ]
     for work in WORKS:
         made += [
@@ -103,11 +106,25 @@ def _files() -> Sequence[dict[str, Any]]:
         for queue in [f"of{count}"]
     ]
     made.append({"name": "one", "files": {"f.py": codes["empty"]}})
+    made.append({"name": "lines", "files": {"f.py": printing.DELAYS}})
     return [file | {"owner": "bench"} for file in made]
 
 
 def _call(client: httpx.Client) -> Any:
     return lambda: aside(lambda: get(client, CALL.format("one")))
+
+
+def _lines(client: httpx.Client) -> Any:
+    """What 19 of 20 lines take at most, from `print` to who follows the call."""
+
+    def run() -> Reading:
+        headers = {"Accept": "application/x-ndjson"}
+        with client.stream("GET", CALL.format("lines"), headers=headers) as answer:
+            answer.raise_for_status()
+            found = printing.delays(list(printing.streamed(answer)))
+        return Reading(seconds=found[len(found) * 95 // 100 - 1])
+
+    return lambda: aside(run)
 
 
 def _burst(client: httpx.Client, file: str) -> Any:
