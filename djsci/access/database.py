@@ -22,18 +22,21 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _has_left: contextvars.ContextVar[threading.Event] = contextvars.ContextVar("has_left")
+TURN = 5.0  # seconds that a thread waits for its turn; without it, it tries its luck
 CLOSING = 2.0  # seconds that a busy thread gets to come and close what it keeps
 
 
 def _make_pools() -> None:
-    """After a fork anew: the parent's threads, and the connections they hold, are not ours."""
-    global DB_POOL, FILES_POOL
+    """After a fork anew: the parent's threads, and what they hold, are not ours."""
+    global DB_POOL, FILES_POOL, _turn
+    _turn = threading.RLock()
     DB_POOL = ThreadPoolExecutor(8, thread_name_prefix="djsci-db")
     FILES_POOL = ThreadPoolExecutor(4, thread_name_prefix="djsci-files")
 
 
 DB_POOL: ThreadPoolExecutor
 FILES_POOL: ThreadPoolExecutor
+_turn: threading.RLock
 _make_pools()
 os.register_at_fork(after_in_child=_make_pools)
 
@@ -82,6 +85,26 @@ async def in_files(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) 
     """Run a sync function that reads or writes files, parses or takes seconds of CPU."""
     call = partial(contextvars.copy_context().run, partial(function, *args, **kwargs))
     return await asyncio.get_running_loop().run_in_executor(FILES_POOL, _fresh, call)
+
+
+@contextmanager
+def taking_turns() -> Iterator[None]:
+    """A transaction of those that all runs take, with a `with` or as a decorator.
+
+    SQLite lets whoever looks at the right moment write next, and who has no luck for its `timeout`
+    finds it locked. So this process's threads take turns, and only processes are left to luck.
+    """
+    if connection.vendor != "sqlite":
+        with transaction.atomic():
+            yield
+        return
+    is_ours = _turn.acquire(timeout=TURN)
+    try:
+        with transaction.atomic():
+            yield
+    finally:
+        if is_ours:
+            _turn.release()
 
 
 @contextmanager

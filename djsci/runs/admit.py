@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 from django.utils import timezone
 
 from djsci import blobs, conf, uploads, versions
 from djsci.access import permissions
 from djsci.access.callers import Caller
-from djsci.access.database import in_database_soon, in_files, require_asker
+from djsci.access.database import in_database_soon, in_files, require_asker, taking_turns
 from djsci.core import attachments, requests, schema
 from djsci.core.errors import Conflict, Draining, LimitReached, NotFound
 from djsci.core.events import Status, dumps
@@ -173,7 +173,7 @@ def _admit(call: Call) -> tuple[Started, list[dispatch.Bell]]:
         raise
 
 
-@transaction.atomic
+@taking_turns()
 def _insert(call: Call) -> tuple[Started, list[dispatch.Bell]]:
     """Quotas are counted and the run is written, with seq 1, under one lock."""
     enter_gate()

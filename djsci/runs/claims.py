@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Collate, Now
 
 from djsci import __version__, conf
+from djsci.access.database import taking_turns
 from djsci.core.events import LIVE
 from djsci.models import Executor, Run
 
@@ -138,7 +139,7 @@ def _queued() -> QuerySet[Run]:
     return Run.objects.filter(state="queued", cancel="", format__lte=FORMAT)
 
 
-@transaction.atomic
+@taking_turns()
 def _claim(executor: uuid.UUID, slots: int, runs: QuerySet[Run]) -> Taken:
     enter_gate()
     register(executor, slots=slots, queues=conf.get("QUEUES"))
@@ -168,7 +169,7 @@ def claim_one(
     return _claim_one(executor, run, slots, queues or ()) if run.exists() else None
 
 
-@transaction.atomic
+@taking_turns()
 def _claim_one(
     executor: uuid.UUID, runs: QuerySet[Run], slots: int, queues: Collection[str]
 ) -> Claim | None:
@@ -264,7 +265,7 @@ def renew(executor: uuid.UUID, run_ids: Collection[str]) -> dict[str, Held]:
     }
 
 
-@transaction.atomic
+@taking_turns()
 def _extend(runs: QuerySet[Run]) -> None:
     """Rows are locked in the order in which the writer takes them, or the two could deadlock."""
     if connection.features.has_select_for_update:

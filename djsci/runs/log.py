@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
 from django.db.models import DateTimeField, ExpressionWrapper, F
 from django.db.models.functions import Now
 from django.utils import timezone
 
+from djsci.access.database import taking_turns
 from djsci.core.errors import BadRequest, NotFound, Pruned
 from djsci.core.events import LIVE, End, Error, Event
 from djsci.models import LogRow, Run
@@ -160,7 +160,7 @@ def end_columns(end: End, *, error: Error | None = None) -> dict[str, Any]:
     return columns
 
 
-@transaction.atomic
+@taking_turns()
 def take_over(
     run_id: str, *, lease: int, events: Sequence[Event], columns: dict[str, Any], **seen: Any
 ) -> bool:

@@ -8,11 +8,11 @@ runs themselves: with `local` nothing is marked. All functions are sync.
 from collections import Counter
 from collections.abc import Collection
 
-from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from djsci import conf
+from djsci.access.database import taking_turns
 from djsci.core.events import LIVE
 from djsci.models import Executor, Run
 
@@ -47,7 +47,7 @@ def after_end() -> list[Bell]:
     if dispatch.current().is_local or not _waiting().exists():
         return []
     unrung = _waiting().filter(_UNRUNG)
-    with transaction.atomic():
+    with taking_turns():
         enter_gate()  # a claim that is just refused has put its run back by then
         counts = claims.Counts(Run.objects.filter(claims.IS_BUSY | _RUNG))
         return _ring(unrung, counts, Counter(dict.fromkeys(_queues(unrung), _MOST_AFTER_END)))
@@ -62,7 +62,7 @@ def again() -> list[Bell]:
     waiting = _waiting().filter(_UNRUNG | ~recent)
     if not waiting.exists():
         return []
-    with transaction.atomic():
+    with taking_turns():
         enter_gate()
         free = _free_slots()
         free.subtract(_waiting().filter(recent).values_list("queue", flat=True))

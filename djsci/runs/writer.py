@@ -7,9 +7,10 @@ import threading
 import time
 from concurrent.futures import Future
 
-from django.db import InterfaceError, OperationalError, connections, transaction
+from django.db import InterfaceError, OperationalError, connections
 
 from djsci import conf
+from djsci.access.database import taking_turns
 from djsci.models import Run
 
 from . import doorbell
@@ -59,7 +60,7 @@ class Writer:
 
     def _write_batch(self, waiting: list[Waiting]) -> None:
         try:
-            with transaction.atomic():
+            with taking_turns():
                 results = append_all([item for item, _, _ in waiting])
         except Exception:
             logger.warning("an append failed; trying run by run", exc_info=True)
@@ -76,7 +77,7 @@ class Writer:
         pause = 0.1
         while True:
             try:
-                with transaction.atomic():
+                with taking_turns():
                     is_mine = append(item) or _was_written(item)
             except (OperationalError, InterfaceError) as error:
                 connections.close_all()
