@@ -165,7 +165,7 @@ class Stage:
                         continue
                     if answer.status_code in (200, 202):
                         return str(answer.json()["id"])
-                    assert answer.status_code == 503, answer.text
+                    assert answer.status_code in (429, 503), answer.text
                     await asyncio.sleep(0.1)
             raise AssertionError("no web process took it")
 
