@@ -360,8 +360,8 @@ async def test_h9_a_flood_arrives_whole_at_a_reader_of_its_own_pace(
 
 
 async def test_h4_a_handler_over_its_time_is_timed_out(engine: Engine) -> None:
-    code = "import time\ndef djsci_handler(request):\n    print('in')\n    time.sleep(3)\n"
-    heard = await play(engine, code, limits=Limits(timeout=0.3, grace=0.2))
+    code = "import time\ndef djsci_handler(request):\n    print('in')\n    time.sleep(4)\n"
+    heard = await play(engine, code, limits=Limits(timeout=1, grace=0.2))
     end = heard[-1]
     assert isinstance(end, events.End)
     assert end.state == "timed_out"
