@@ -37,6 +37,11 @@ FILES = [
     {"name": "large", "owner": "ada", "files": {"l.py": LARGE}},
     {"name": "slow", "owner": "ada", "files": {"s.py": SLOW}, "settings": {"concurrency": 1}},
 ]
+OLD = 40  # files that go while others come
+FILES += [
+    {"name": f"old{number}", "owner": "ada", "files": {"o.py": f"{LARGE}# {number}\n"}}
+    for number in range(OLD)
+]
 OPTIONS = {"DJSCI": {"TIMEOUT": 900, "QUEUE_PER_USER": 500, "GRACE": 0.5, "DRAIN": 1}}
 
 
@@ -94,9 +99,12 @@ def under_load(site: live.Site, headers: dict[str, str]) -> Iterator[list[str]]:
                     assert done["state"] == "succeeded", done
                     content = f"def djsci_handler(request): return {len(ended)}".encode()
                     files = {"file": ("x.py", content)}
-                    made = client.post(f"{api}/", headers=headers, files=files, data={"name": "x"})
+                    named = {"name": f"new{len(ended)}"}
+                    made = client.post(f"{api}/", headers=headers, files=files, data=named)
                     assert made.status_code == 201, made.text
-                    assert client.delete(f"{api}/x/", headers=headers).status_code == 204
+                    if len(ended) < OLD:
+                        gone = client.delete(f"{api}/old{len(ended)}/", headers=headers)
+                        assert gone.status_code == 204
                     ended.append(done["id"])
         except BaseException as error:
             failures.append(error)
