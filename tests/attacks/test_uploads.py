@@ -315,16 +315,18 @@ def test_n4_others_are_served_while_a_bomb_is_read(daphne: Place, case: str) -> 
     content, status = BOMBS[case]
     served = {"read": 0, "written": 0}
     with ThreadPoolExecutor(1) as pool, daphne.http() as http:
-        uploading = pool.submit(upload, daphne, case, content)
-        while not uploading.done():
-            assert daphne.is_alive()
-            served["read"] += not uploading.done()
-            name = f"shows {served['written']}"
-            renamed = http.patch("api/v1/files/shows/", json={"settings": {"timeout": 9}})
-            assert renamed.status_code == 200, (renamed.text, name)
-            served["written"] += not uploading.done()
-        answer = uploading.result()
-    assert answer.status_code == status, answer.text[:300]
+        for _ in range(20):  # a quick one may be over before anybody else came
+            uploading = pool.submit(upload, daphne, case, content)
+            while not uploading.done():
+                assert daphne.is_alive()
+                served["read"] += not uploading.done()
+                changed = http.patch("api/v1/files/shows/", json={"settings": {"timeout": 9}})
+                assert changed.status_code == 200, changed.text
+                served["written"] += not uploading.done()
+            answer = uploading.result()
+            assert answer.status_code == status, answer.text[:300]
+            if min(served.values()) > 0:
+                break
     assert min(served.values()) > 0
 
 

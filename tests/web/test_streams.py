@@ -175,6 +175,11 @@ async def test_a_silent_run_is_heard_by_heartbeats(make_file, program, monkeypat
 async def test_a_stream_ends_when_its_reader_loses_the_right(make_file, program, monkeypatch, user):
     monkeypatch.setattr(conf.intervals, "recheck", 0.05)
     run = await live(make_file, program)
+    state = ""
+    async with asyncio.timeout(20):  # a run that is claimed later would be denied
+        while state != "running":
+            state = (await program.get(run["links"]["self"])).json()["state"]
+            await asyncio.sleep(0.02)
     answer = await program.get(run["links"]["events"], headers=SSE)
     await type(user).objects.filter(pk=user.pk).aupdate(is_active=False)
     async with asyncio.timeout(20):
