@@ -5,8 +5,7 @@ with place_of("valkey") as place:
 """
 
 import secrets
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import celery
 import httpx
 
 from tests import live, servers
+from tests.waiting import until
 
 # Handlers may write to the test's folder: they say that they ran, and wait to be let go.
 CODE = """
@@ -124,16 +124,6 @@ answer = Run.objects.filter(pk="{run}", state="queued").update(
 )
 assert answer == 1
 """
-
-
-def until(is_true: Callable[[], Any], *, seconds: float = 40) -> Any:
-    """What `is_true` gives once it is true; an error after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := is_true():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not so within {seconds} s")
 
 
 def files_of(queue: str) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 from djsci.isolation import process as isolation
 
 from .provisioner import Client, KernelManager
-from .unit import CHANNELS, StartFailed, Unit
+from .unit import StartFailed, Unit
 
 ELSEWHERE = "elsewhere"
 LOCAL = "local-provisioner"
@@ -108,10 +108,5 @@ class ElsewhereUnit(Unit):
         if self._watching is not None:
             self._watching.cancel()
         self._lives = False
-        if self._client is not None:
-            for name in CHANNELS:
-                getattr(self._client, f"{name}_channel").stop()
-            self._client = None
-        self._on_death()
-        self.manager.cleanup_connection_file()
+        self.hang_up()
         return is_gone

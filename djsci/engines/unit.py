@@ -254,15 +254,19 @@ class Unit:
     def close(self) -> bool:
         """Kill the tree, then give back sockets and descriptors; True when none is left."""
         is_gone = self.kill()
+        self.hang_up()
+        if is_gone:
+            self.wall.close()
+        return is_gone
+
+    def hang_up(self) -> None:
+        """Give back the sockets: nothing is said to the kernel any more, nor heard of it."""
         if self._client is not None:
             for name in CHANNELS:
                 getattr(self._client, f"{name}_channel").stop()
             self._client = None
         self._on_death()
         self.manager.cleanup_connection_file()
-        if is_gone:
-            self.wall.close()
-        return is_gone
 
 
 def _cpu_seconds(pid: int) -> float:

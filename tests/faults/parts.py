@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,18 +15,9 @@ import httpx
 import psutil
 
 from tests import live, servers
+from tests.waiting import until
 
 GONE = 10.0  # seconds in which what a killed process had started must be gone
-
-
-def until(is_true: Callable[[], Any], *, seconds: float = 60) -> Any:
-    """What `is_true` gives once it is true; an error after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := is_true():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not so within {seconds} s")
 
 
 def alive(process: psutil.Process) -> bool:

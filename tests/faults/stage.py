@@ -18,8 +18,9 @@ import httpx
 import psutil
 
 from tests import live
+from tests.waiting import until
 
-from .parts import Part, Web, Worker, alive, until
+from .parts import Part, Web, Worker, alive
 
 # Each line is one write, so that many processes may share the file. A line is printed first: what
 # is in the record and whose run did not vanish must be in the log.

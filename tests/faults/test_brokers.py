@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests import live, servers
+from tests.waiting import until
 from tests.workers import (
     DJSCI,
     FILE,
@@ -19,7 +20,6 @@ from tests.workers import (
     most_at_once,
     place_of,
     starts,
-    until,
 )
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]

@@ -10,8 +10,9 @@ import pytest
 
 from tests import servers
 from tests.client import Follower
+from tests.waiting import until
 
-from .parts import until, valkey
+from .parts import valkey
 from .stage import Chaos, judge, stage
 
 

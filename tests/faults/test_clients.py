@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from .parts import alive, until
+from tests.waiting import until
+
+from .parts import alive
 from .stage import Stage, judge, new_seed, stage
 
 DEAF = """

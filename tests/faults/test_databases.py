@@ -10,7 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from .parts import Postgres, postgres, until
+from tests.waiting import until
+
+from .parts import Postgres, postgres
 from .stage import INTERVALS, RETRIED, Stage, judge, stage
 
 KILL_BACKENDS = """

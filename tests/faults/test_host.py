@@ -11,8 +11,7 @@ import httpx
 import pytest
 
 from tests import live
-
-from .parts import until
+from tests.waiting import until
 
 
 @pytest.fixture

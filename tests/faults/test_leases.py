@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from tests.servers import absent
+from tests.waiting import until
 
-from .parts import Web, alive, library, until
+from .parts import Web, alive, library
 from .stage import RETRIED, Stage, judge, stage
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from tests.client import Follower
 from tests.servers import absent
+from tests.waiting import until
 
-from .parts import Valkey, until, valkey
+from .parts import Valkey, valkey
 from .stage import INTERVALS, Stage, judge, stage
 
 pytestmark = pytest.mark.faults

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.servers import absent
+from tests.waiting import until
 
-from .parts import Web, until
+from .parts import Web
 from .stage import Stage, stage
 
 pytestmark = pytest.mark.faults

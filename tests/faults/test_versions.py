@@ -22,8 +22,8 @@ import pytest
 
 from tests import live, servers
 from tests.servers import absent
+from tests.waiting import until
 
-from .parts import until
 from .stage import Stage, judge, new_seed, stage
 
 pytestmark = pytest.mark.faults

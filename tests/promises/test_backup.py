@@ -15,8 +15,9 @@ import pytest
 
 from tests import live, servers
 from tests.test_documents import ROOT, blocks
+from tests.waiting import until
 
-from .test_processes import printed, start, until
+from .test_processes import printed, start
 
 LARGE = """
 import os

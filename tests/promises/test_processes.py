@@ -3,8 +3,6 @@
 import asyncio
 import json
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 
 from tests import live, servers
 from tests.client import Follower
+from tests.waiting import until
 
 SLOW = """
 import time
@@ -35,16 +34,6 @@ from djsci.runs import log
 run = Run.objects.get(pk="{run}")
 answer = [run.state, run.reason, log.read(run.pk, after=0).lines]
 """
-
-
-def until(is_true: Callable[[], Any], *, seconds: float = 30) -> Any:
-    """What `is_true` gives once it is true; an error after `seconds`."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := is_true():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"not so within {seconds} s")
 
 
 def start(site: live.Site, headers: dict[str, str], name: str) -> str:

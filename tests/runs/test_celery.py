@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from tests import live, servers
+from tests.waiting import until
 from tests.workers import (
     DJSCI,
     FILE,
@@ -24,7 +25,6 @@ from tests.workers import (
     most_at_once,
     place_of,
     starts,
-    until,
 )
 
 
