@@ -25,7 +25,9 @@ test: check ## everything that CI runs: the checks, the tests, the browser's tes
 	@PY='$(PY)' sh .ci/tests
 
 faults: $(VENV)/.tested ## every test, those too that `make test` leaves out for their time
-	$(PY) -m pytest tests --ignore=tests/e2e -m 'faults or not faults'
+	@sh .ci/browser
+	@sh .ci/bubblewrap
+	@PY='$(PY)' sh .ci/tests faults
 
 check: $(VENV)/.tested ## lint, formatting, types, import layers
 	$(PY) -m ruff check --quiet

@@ -78,6 +78,7 @@ BARS = (
     *_bar("C1", console.NAIVE, console.OURS, 10, console.LOG_WORK),
     *_bar("C2", console.FRAME_BAR, console.OURS, 1, console.FRAME_WORK, is_cost=True),
     *_bar("F1", fanout.BARE, fanout.OURS, 1.5, fanout.WORK, is_cost=True),
+    *_bar("F1", fanout.FRAMED, fanout.OURS, 1.5, fanout.WORK, is_cost=True),
     *_bar("C3", console.TASK_BAR, console.OURS, 1, console.TASK_WORK, is_cost=True),
 )
 

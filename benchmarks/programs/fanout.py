@@ -1,7 +1,7 @@
-"""A bare WebSocket fan-out for uvicorn: the same events in the same frames, and nothing else.
+"""A bare WebSocket fan-out for uvicorn: the same events in frames, and nothing else.
 
-It asks the environment for EVENTS, RATE a second and WINDOW seconds a frame. The events begin one
-second after the first socket has come; those that come later get what is said from then on.
+It asks the environment for EVENTS, RATE a second and SIZE events a frame. The events begin READY
+seconds after the first socket has come; those that come later get what is said from then on.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ import time
 from typing import Any
 
 EVENTS, RATE = int(os.environ["EVENTS"]), float(os.environ["RATE"])
-WINDOW = float(os.environ["WINDOW"])
+SIZE, READY = int(os.environ["SIZE"]), float(os.environ["READY"])
+LUMP = 5  # events that are said at once, as the run says them
 viewers: set[Any] = set()
 tasks: set[asyncio.Task[None]] = set()
 
@@ -33,15 +34,16 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
 
 
 async def tell() -> None:
-    await asyncio.sleep(1)
-    each = round(RATE * WINDOW)
-    for first in range(0, EVENTS, each):
-        events = [event(number) for number in range(first, min(first + each, EVENTS))]
+    await asyncio.sleep(READY)
+    begun = time.monotonic()
+    for first in range(0, EVENTS, SIZE):
+        events = [event(number) for number in range(first, min(first + SIZE, EVENTS))]
         frame = {"type": "events", "first": first, "last": first + len(events) - 1}
         text = json.dumps({**frame, "events": events})
         for send in tuple(viewers):
             await send({"type": "websocket.send", "text": text})
-        await asyncio.sleep(WINDOW)
+        if first % LUMP == LUMP - SIZE:
+            await asyncio.sleep(max(0, begun + first / RATE - time.monotonic()))
 
 
 def event(number: int) -> dict[str, Any]:

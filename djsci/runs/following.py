@@ -25,8 +25,8 @@ class Hubs:
         self._closing: set[asyncio.Task[None]] = set()
 
     @contextmanager
-    def use(self, run_id: str, *, linger: bool) -> Iterator[Hub]:
-        """The run's hub; made by its first user, closed after the last (later, with `linger`)."""
+    def use(self, run_id: str, *, reads: bool) -> Iterator[Hub]:
+        """The run's hub; made by its first user, closed after the last, a while after a reader."""
         hub = self._hubs.get(run_id)
         if hub is None:
             hub = self._hubs[run_id] = Hub(run_id)
@@ -34,12 +34,14 @@ class Hubs:
         if self._poller is None:
             self._poller = in_background(self._poll())
         hub.users += 1
+        hub.readers += reads
         try:
             yield hub
         finally:
             hub.users -= 1
+            hub.readers -= reads
             if hub.users == 0:
-                pause = conf.intervals.hub_idle if linger and not hub.is_ended else 0.0
+                pause = conf.intervals.hub_idle if reads and not hub.is_ended else 0.0
                 task = in_background(self._close_unused(hub, pause))
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
@@ -97,7 +99,7 @@ async def follow(run_id: str, *, after: int) -> AsyncGenerator[log.Page, None]:
 
     Raises `NotFound`, `Pruned`, and `BadRequest` when `after` lies beyond the head.
     """
-    with hubs().use(run_id, linger=True) as hub:
+    with hubs().use(run_id, reads=True) as hub:
         while True:
             page = await hub.page(after)
             if page.lines:
@@ -133,7 +135,7 @@ async def wait_news(run_id: str, *, after: int, wait: float) -> None:
 @asynccontextmanager
 async def _watching(run_id: str) -> AsyncGenerator[Hub, None]:
     """The run's hub, told what the database says now; it needs no tail. Raises `NotFound`."""
-    with hubs().use(run_id, linger=False) as hub:
+    with hubs().use(run_id, reads=False) as hub:
         await hub.look()
         if hub.is_gone:
             raise NotFound

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from djsci.access.database import in_database, in_database_soon
+from djsci.core.errors import NotFound, Pruned
 
 from . import doorbell, log
 
@@ -25,11 +26,15 @@ class Hub:
         self.is_ended = False
         self.is_gone = False
         self.users = 0
-        self._news = asyncio.Event()
+        self.readers = 0
+        self._heard = asyncio.Event()
+        self._grown = asyncio.Event()
         self._tail: list[str] = []
         self._tail_first = 1
         self._tail_bytes = 0
+        self._newest: log.Page | None = None
         self._reading = asyncio.Lock()
+        self._filling: asyncio.Task[None] | None = None
         self._bell = doorbell.listening(run_id, self._on_ring)
         self._layer_task: asyncio.Task[None] | None = None
 
@@ -43,12 +48,13 @@ class Hub:
     async def close(self) -> None:
         """Stop listening."""
         self._bell.__exit__(None, None, None)
-        if self._layer_task is not None:
-            self._layer_task.cancel()
-            await asyncio.gather(self._layer_task, return_exceptions=True)
+        tasks = [task for task in (self._layer_task, self._filling) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def note(self, head: int, *, is_ended: bool) -> None:
-        """Take over what a ring or a poll says; wake the followers if it is news."""
+        """Take over what a ring or a poll says; wake all who wait if it is news."""
         if head > self.head or (is_ended and not self.is_ended):
             self.head = max(self.head, head)
             self.is_ended = self.is_ended or is_ended
@@ -60,8 +66,31 @@ class Hub:
         self._wake()
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        """Who waits for the end hears at once; who reads, when the tail holds what is new."""
+        self._heard.set()
+        self._heard = asyncio.Event()
+        if self._filling is not None:
+            return
+        if self.is_gone or not self.readers:
+            self._forget(first=1)
+        if self._tail and self._tail_last < self.head:
+            self._filling = in_background(self._fill())
+        else:
+            self._let_read()
+
+    def _let_read(self) -> None:
+        self._grown.set()
+        self._grown = asyncio.Event()
+
+    async def _fill(self) -> None:
+        """Read a page for all. What goes wrong here goes wrong for each who then reads himself."""
+        try:
+            await self.page(self._tail_last)
+        except Exception as error:
+            logger.debug("a tail was not read: %s", type(error).__name__)
+        finally:
+            self._filling = None
+            self._let_read()
 
     def _on_ring(self, ring: doorbell.Ring) -> None:
         self.note(ring.head, is_ended=ring.is_final)
@@ -69,33 +98,41 @@ class Hub:
     async def news(self, after: int) -> None:
         """Return once the log is longer than `after`, or the run has ended or is gone."""
         while self.head <= after and not self.is_ended and not self.is_gone:
-            await self._news.wait()
+            await self._grown.wait()
 
     async def ended(self) -> None:
         """Return once the run's `end` is committed, or its row is gone."""
         while not self.is_ended and not self.is_gone:
-            await self._news.wait()
+            await self._heard.wait()
 
     async def page(self, after: int) -> log.Page:
-        """What follows `after`: from the tail if it reaches back so far, else from the log."""
-        async with self._reading:
-            if not self._tail or after + 1 < self._tail_first or self._tail_last <= after:
-                page = await in_database(log.read, self.run_id, after=after)
-                self._keep(page)
-                self.note(page.head, is_ended=page.is_ended)
-                return page
+        """What follows `after`: from the tail if that holds it, else from the log."""
+        if not self._holds(after):
+            async with self._reading:
+                if not self._holds(after):
+                    page = await in_database(log.read, self.run_id, after=after)
+                    self._keep(page)
+                    self.note(page.head, is_ended=page.is_ended)
+                    return page
         return self._tail_page(after)
+
+    def _holds(self, after: int) -> bool:
+        return bool(self._tail) and self._tail_first <= after + 1 <= self._tail_last
 
     @property
     def _tail_last(self) -> int:
         return self._tail_first + len(self._tail) - 1
+
+    def _forget(self, *, first: int) -> None:
+        self._tail, self._tail_first, self._tail_bytes = [], first, 0
+        self._newest = None
 
     def _keep(self, page: log.Page) -> None:
         is_next = page.first == self._tail_last + 1
         if not page.lines or not (is_next or page.last == page.head):
             return
         if not is_next:
-            self._tail, self._tail_first, self._tail_bytes = [], page.first, 0
+            self._forget(first=page.first)
         self._tail.extend(page.lines)
         self._tail_bytes += sum(map(len, page.lines))
         drop = max(0, len(self._tail) - _TAIL_EVENTS)
@@ -109,6 +146,14 @@ class Hub:
         self._tail_bytes = size
 
     def _tail_page(self, after: int) -> log.Page:
+        """The very same page for all who ask for it, so that what is made of it is made once."""
+        newest = self._newest
+        asked = (after + 1, self.head, self.is_ended)
+        if newest is None or (newest.first, newest.head, newest.is_ended) != asked:
+            newest = self._newest = self._cut(after)
+        return newest
+
+    def _cut(self, after: int) -> log.Page:
         lines: list[str] = []
         size = 0
         for line in self._tail[after + 1 - self._tail_first :]:
@@ -124,8 +169,21 @@ class Hub:
             is_ended=self.is_ended,
         )
 
+    async def _hear(self) -> None:
+        """Ask the database: what a layer's message says is a hint that anybody may have sent.
+
+        Where somebody reads, what is read for all says how far the log goes.
+        """
+        if not self._tail or not self.readers:
+            await self.look()
+            return
+        try:
+            await self.page(self._tail_last)
+        except (NotFound, Pruned):
+            self.note_gone()
+
     async def look(self) -> None:
-        """Ask the database: what a layer's message says is a hint that anybody may have sent."""
+        """Ask the database how far the log goes."""
         found = (await in_database_soon(log.heads, [self.run_id])).get(self.run_id)
         if found is None:
             self.note_gone()
@@ -143,7 +201,7 @@ class Hub:
                 async with rejoining:
                     while True:
                         await layer.receive(channel)
-                        await self.look()
+                        await self._hear()
             except Exception as error:
                 if isinstance(error, TimeoutError) and rejoining.expired():
                     continue

@@ -2,10 +2,10 @@
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db.models import DateTimeField, ExpressionWrapper, F
 from django.db.models.functions import Now
@@ -18,6 +18,7 @@ from djsci.models import LogRow, Run
 
 from . import tallies
 
+Made = TypeVar("Made")
 ROW_EVENTS = 256
 ROW_BYTES = 256 << 10
 QUEUED_AGAIN: dict[str, Any] = {  # the columns of a run that waits for its next executor
@@ -62,6 +63,14 @@ class Page:
     lines: tuple[str, ...]
     head: int
     is_ended: bool
+    _made: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, form: Hashable, make: Callable[[], Made]) -> Made:
+        """What `make` makes of this page in that form, made once for all who read the page."""
+        if form not in self._made:
+            self._made[form] = make()
+        made: Made = self._made[form]
+        return made
 
     @property
     def is_last(self) -> bool:
@@ -196,6 +205,8 @@ def read(run_id: str, *, after: int, events: int = 1000, size: int = ROW_BYTES) 
     lines: list[str] = []
     read_bytes = 0
     rows = LogRow.objects.filter(run_id=run_id, last__gt=after).order_by("last")
+    if after == run["head"]:
+        rows = rows.none()  # asks nothing
     for first, data in rows.values_list("first", "data").iterator(chunk_size=8):
         for line in data.split("\n")[max(0, after + 1 - first) :]:
             if lines and (len(lines) >= events or read_bytes + len(line) > size):

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,13 @@ class Frame:
     last: int
 
 
-def frames(page: Page, *, run_id: str, with_traceback: bool) -> Iterator[Frame]:
+def frames(page: Page, *, run_id: str, with_traceback: bool) -> Sequence[Frame]:
     """A page's events in frames of at most 256 events and 256 KiB, unless one alone is larger."""
+    form = ("frames", with_traceback)
+    return page.once(form, lambda: tuple(_frames(page, run_id, with_traceback=with_traceback)))
+
+
+def _frames(page: Page, run_id: str, *, with_traceback: bool) -> Iterator[Frame]:
     most_events, most_bytes = conf.intervals.frame_events, conf.intervals.frame_bytes
     batch: list[str] = []
     size, first = 0, page.first
@@ -101,12 +106,13 @@ class Pump:
         self.last = 0
         self.spoke = time.monotonic()
 
-    async def events(self, frame: Frame) -> None:
-        """Send events. Yields to the loop: some servers' `send` does not."""
+    async def events(self, frame: Frame, *, is_more: bool) -> None:
+        """Send events. Where `is_more` is at hand others have their turn: `send` may not yield."""
         async with self._turn:
             if await self._put(frame.text, frame.size):
                 self.last = frame.last
-        await asyncio.sleep(0)
+        if is_more:
+            await asyncio.sleep(0)
 
     async def say(self, frame: dict[str, Any]) -> None:
         """Send any other frame."""

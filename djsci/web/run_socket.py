@@ -144,7 +144,7 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
             async for page in pages:
                 self._head = max(self._head, page.head)
                 for frame in frames(page, run_id=run_id, with_traceback=self._reads_source):
-                    await self._pump.events(frame)
+                    await self._pump.events(frame, is_more=frame.last < page.head)
                     is_over_cap = self._pump.bytes >= conf.intervals.socket_bytes
                     if is_over_cap and not (page.is_last and frame.last == page.last):
                         return await self._pump.next()

@@ -66,7 +66,11 @@ class Reading:
         ]
 
     def encode(self, page: log.Page) -> bytes:
-        """One write for all events of a page."""
+        """One write for all events of a page, made once for all readers of the same form."""
+        form = (self.form, self.prefix, self.with_traceback)
+        return page.once(form, lambda: self._encoded(page))
+
+    def _encoded(self, page: log.Page) -> bytes:
         texts = self.public(page)
         if self.form == "ndjson":
             return "".join(f"{text}\n" for text in texts).encode()

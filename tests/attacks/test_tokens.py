@@ -54,8 +54,9 @@ tokens.revoke(token)
 """
 ROWS = """
 from django.apps import apps
+ours = {"djsci.Executor", "djsci.Tally"}  # heartbeats, and how often the server swept
 answer = {model._meta.label: sorted(map(repr, model.objects.values_list())) for model in
-          apps.get_models() if model._meta.label != "djsci.Executor"}  # its heartbeat goes on
+          apps.get_models() if model._meta.label not in ours}
 """
 
 

@@ -76,7 +76,7 @@ def test_x4_many_claimers_never_pass_a_files_limit(place: Place, tmp_path: Path)
     with ExitStack() as stack:
         for name in ("second", "third"):
             stack.enter_context(live.worker(place.site, queues=f"djsci.{place.queue}", name=name))
-        runs = [place.start("two", folder=str(tmp_path), pause=0.01) for _ in range(RUNS)]
+        runs = [place.start("two", folder=str(tmp_path), pause=0.1) for _ in range(RUNS)]
         for run_id in runs:
             place.bell(run_id)
         for run_id in runs:

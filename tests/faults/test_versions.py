@@ -135,8 +135,12 @@ async def test_r15_two_versions_side_by_side_share_a_database(tmp_path: Path, ea
         old.folder = earlier
         old.start()
         old.wait_ready()
-        runs = await place.submit(80, name="plain")
-        rows = place.all_ended(seconds=90)
+        both = {web.pid for web in place.webs}
+        runs: list[str] = []
+        while set(place.site.execute(EXECUTED)) - {None} != both:  # on a busy machine one is late
+            assert len(runs) < 400
+            runs += await place.submit(80, name="plain", first=len(runs))
+            rows = place.all_ended(seconds=90)
         assert set(rows) == set(runs)
         judge(rows, "")
         for row in rows.values():
@@ -146,8 +150,6 @@ async def test_r15_two_versions_side_by_side_share_a_database(tmp_path: Path, ea
                 "5",
                 "0\n1\n2\n3\n4\n",
             )
-        pids = set(place.site.execute(EXECUTED))
-        assert pids == {web.pid for web in place.webs}
 
 
 PLAIN = """

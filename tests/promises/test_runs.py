@@ -50,7 +50,7 @@ def own_lines(name: str, marker: str) -> list[str]:
 @ONE_CORNER
 @pytest.mark.parametrize("runs_each", [6, pytest.param(20, marks=pytest.mark.faults)])
 async def test_runs_at_once_say_and_return_only_their_own(site: Site, ada: Any, runs_each: int):
-    names = [f"own_{number}" for number in range(10)]
+    names = [f"own_{runs_each}_{number}" for number in range(10)]
     engines = dict(zip(names, ("kernel", "kernel", "fork", "fork", "fork"), strict=False))
     made = site.seed(
         {
@@ -104,14 +104,14 @@ def djsci_handler(request, count: int):
         if number % 500 == 0:
             time.sleep(0.05)
 """
-    made = site.seed(
-        {"users": [ada], "files": [{"name": "long", "owner": "ada", "files": {"long.py": code}}]}
-    )
+    name = f"long_{most}"
+    file = {"name": name, "owner": "ada", "files": {"long.py": code}}
+    made = site.seed({"users": [ada], "files": [file]})
     run = Follower(url=site.url, headers=made.bearer("ada"), timeout=150)
     lines = 1000 * most
     async with httpx.AsyncClient(headers=made.bearer("ada"), timeout=60) as http:
         started = await http.post(
-            f"{site.url}/djsci/api/v1/files/long/runs/", json={"parameters": {"count": lines}}
+            f"{site.url}/djsci/api/v1/files/{name}/runs/", json={"parameters": {"count": lines}}
         )
     run_id = started.json()["id"]
     chance = random.Random(7)
@@ -175,17 +175,14 @@ async def test_a_flood_is_cut_as_documented_in_little_memory(
         "        print(f'this is line {number:0{width}d}')\n"
         "    return count\n"
     )
-    made = site.seed(
-        {
-            "users": [ada],
-            "files": [{"name": "flood", "owner": "ada", "files": {"f.ipynb": cells.decode()}}],
-        }
-    )
+    name = f"flood_{count}"
+    file = {"name": name, "owner": "ada", "files": {"f.ipynb": cells.decode()}}
+    made = site.seed({"users": [ada], "files": [file]})
     warm = Follower(url=site.url, headers=made.bearer("ada"), timeout=150)
-    await warm.call("flood", {"count": count // 10, "width": width})
+    await warm.call(name, {"count": count // 10, "width": width})
     run = Follower(url=site.url, headers=made.bearer("ada"), timeout=150)
     with Watch(site.process.pid) as watch:
-        await run.call("flood", {"count": count, "width": width})
+        await run.call(name, {"count": count, "width": width})
     assert run.end
     assert (run.end["state"], run.result) == ("succeeded", count)
     assert watch.most - watch.before < 50 << 20

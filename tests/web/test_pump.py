@@ -134,9 +134,9 @@ async def test_nothing_follows_the_last_words() -> None:
     pump = Pump(send)
     (frame,) = frames(page(line(1)), run_id="r", with_traceback=True)
     await asyncio.gather(
-        pump.events(frame),
+        pump.events(frame, is_more=True),
         pump.next(),
-        pump.events(frame),
+        pump.events(frame, is_more=True),
         pump.close(4500, {"type": "error"}),
         pump.say({"type": "head"}),
     )
@@ -161,7 +161,7 @@ async def test_sending_lets_others_work() -> None:
     counting = asyncio.create_task(count())
     for seq in range(1, 101):
         (frame,) = frames(page(line(seq), first=seq), run_id="r", with_traceback=True)
-        await pump.events(frame)
+        await pump.events(frame, is_more=True)
     counting.cancel()
     assert turns >= 100
 

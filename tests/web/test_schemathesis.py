@@ -25,7 +25,7 @@ def djsci_handler(request, ticker: str = "a", days: int = 30, when: date | None 
 ANYTHING = "def djsci_handler(request, **more):\n    return more\n"
 MAIN = """
 def main(name: str, times: int = 1) -> str:
-    return name * min(times, 3)
+    return name * max(0, min(times, 3))
 
 if __name__ == "__main__":
     main("x")
