@@ -44,6 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
     up.add_argument("--host", default="127.0.0.1")
     up.add_argument("--port", type=int, default=8000, help="0: a free one")
+    up.add_argument(
+        "--lame-duck",
+        type=_seconds,
+        default=0.0,
+        metavar="SECONDS",
+        help="how long it still takes calls after SIGTERM, while health/ready says 503: the time "
+        "that a proxy needs to notice; default: 0",
+    )
     up.set_defaults(command=_up)
     token = commands.add_parser("token", help="make, list, revoke and check tokens")
     _add_token_commands(token.add_subparsers(required=True, metavar="COMMAND"))
@@ -60,6 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument("--containerfile", help="as this file says, FROM an image that is here")
     image.set_defaults(command=_image)
     return parser
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 3600:
+        raise argparse.ArgumentTypeError("between 0 and 3600 seconds")
+    return seconds
 
 
 def _add_token_commands(commands: Any) -> None:
@@ -99,7 +114,12 @@ def _set_up_django() -> None:
 def _up(options: argparse.Namespace) -> int:
     from . import server
 
-    return server.serve(server=options.server, host=options.host, port=options.port)
+    return server.serve(
+        server=options.server,
+        host=options.host,
+        port=options.port,
+        lame_duck=options.lame_duck,
+    )
 
 
 def _doctor(options: argparse.Namespace) -> int:

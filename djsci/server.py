@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from django.conf import settings
@@ -47,16 +47,21 @@ class Traffic:
 
 
 class Drain:
-    """What the first signal starts; the second one skips the waiting."""
+    """What the first signal starts; the second one skips the waiting.
+
+    For `lame_duck` seconds it only says that it will go, so that a proxy sends calls elsewhere.
+    """
 
     def __init__(
         self,
         traffic: Traffic,
         *,
+        lame_duck: float,
         stop: Callable[[], Awaitable[None]],
         stop_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self.traffic = traffic
+        self.lame_duck = lame_duck
         self.stop = stop
         self.stop_waiting = stop_waiting
         self._hurry = asyncio.Event()
@@ -72,6 +77,11 @@ class Drain:
         executor.start().hurry()
 
     async def _drain(self) -> None:
+        if self.lame_duck:
+            logger.info("leaving: calls are taken for %g s more", self.lame_duck)
+            draining.announce()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), self.lame_duck)
         patience = float(conf.get("DRAIN"))
         until = time.monotonic() + patience
         logger.info("draining: at most %g s for what runs; a second signal skips that", patience)
@@ -96,12 +106,19 @@ class Drain:
             waiting.cancel()
 
 
-def serve(*, server: str = "daphne", host: str = "127.0.0.1", port: int = 8000) -> int:
-    """Serve until a signal and drain; the exit status. Port 0: a free one."""
+def serve(
+    *,
+    server: str = "daphne",
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    lame_duck: float = 0.0,
+) -> int:
+    """Serve until a signal and drain; the exit status. Port 0: a free one. `lame_duck`: seconds."""
     traffic = Traffic(application())
     executor.start().warm()
     try:
-        return {"daphne": _serve_daphne, "uvicorn": _serve_uvicorn}[server](traffic, host, port)
+        serve_with = {"daphne": _serve_daphne, "uvicorn": _serve_uvicorn}[server]
+        return serve_with(traffic, host, port, lame_duck)
     finally:
         for number in SIGNALS:  # children are being reaped: let nothing interrupt that
             signal.signal(number, signal.SIG_IGN)
@@ -123,7 +140,7 @@ def announce(server: str, host: str, port: int) -> None:
     sys.stdout.flush()
 
 
-def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
+def _serve_daphne(traffic: Traffic, host: str, port: int, lame_duck: float) -> int:
     # This import installs Twisted's reactor on an asyncio loop: only here, and first.
     from daphne import http_protocol
     from daphne import server as daphne
@@ -159,7 +176,7 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
         if ports:
             announce("daphne", host, ports[0].getHost().port)
 
-    drain = Drain(traffic, stop=stop)
+    drain = Drain(traffic, lame_duck=lame_duck, stop=stop)
     for number in SIGNALS:
         daphne.twisted_loop.add_signal_handler(number, drain.heed_signal)
     running = Server(
@@ -175,7 +192,7 @@ def _serve_daphne(traffic: Traffic, host: str, port: int) -> int:
     return 0 if ports else 1
 
 
-def _serve_uvicorn(traffic: Traffic, host: str, port: int) -> int:
+def _serve_uvicorn(traffic: Traffic, host: str, port: int, lame_duck: float) -> int:
     import uvicorn
 
     class Server(uvicorn.Server):  # type: ignore[misc]
@@ -197,7 +214,7 @@ def _serve_uvicorn(traffic: Traffic, host: str, port: int) -> int:
         running.force_exit = True
         running.config.timeout_graceful_shutdown = 1
 
-    drain = Drain(traffic, stop=stop, stop_waiting=stop_waiting)
+    drain = Drain(traffic, lame_duck=lame_duck, stop=stop, stop_waiting=stop_waiting)
     running = Server(
         uvicorn.Config(
             traffic,

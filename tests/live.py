@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,6 +119,7 @@ def server(
     environment: Mapping[str, str] | None = None,
     data: Path | None = None,
     modules: Path | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Site]:
     """A server that `djsci up` runs; ended by its pid. Its log is shown when the test fails.
 
@@ -126,7 +127,7 @@ def server(
     SQLite file). `settings` and `intervals` override the project's; JSON values only. Unless
     `DJSCI` names another `POOL`, one kernel is kept ready and nothing is imported ahead. With
     `data` the folder is kept: a second server can go on where the first one ended. `modules` is a
-    folder from which the server may import.
+    folder from which the server may import; `options` are more of `djsci up`.
     """
     folder = Path(tempfile.mkdtemp(prefix="djsci-live-"))
     place = data or folder / "data"
@@ -137,7 +138,7 @@ def server(
             _write_settings(folder, settings or {}, intervals or {})
             if "DATABASE_URL" not in (environment or {}):  # else it is there, as it is
                 _migrate(place, database or "", variables)
-            with _running(kind, folder, place, variables) as site:
+            with _running(kind, folder, place, variables, options) as site:
                 yield site
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -234,9 +235,11 @@ def _on_postgres(url: str, statement: Any) -> None:
 
 
 @contextmanager
-def _running(kind: str, folder: Path, data: Path, variables: dict[str, str]) -> Iterator[Site]:
+def _running(
+    kind: str, folder: Path, data: Path, variables: dict[str, str], options: Sequence[str]
+) -> Iterator[Site]:
     log = folder / "log"
-    command = [sys.executable, "-m", "djsci", "up", "--server", kind, "--port", "0"]
+    command = [sys.executable, "-m", "djsci", "up", "--server", kind, "--port", "0", *options]
     with log.open("ab") as said:
         process = subprocess.Popen(command, cwd=ROOT, env=variables, stdout=said, stderr=said)
     site: Site | None = None

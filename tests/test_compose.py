@@ -129,7 +129,18 @@ def test_no_secret_has_a_default():
 def test_every_server_gets_the_time_to_drain():
     assert [name for name in SERVICES if "healthcheck" not in SERVICES[name]] == ["migrate"]
     for name in ("proxy", *OURS, "postgres"):
-        assert SERVICES[name]["stop_grace_period"] == f"{conf.DEFAULTS['DRAIN'] + 15}s"
+        seconds = conf.DEFAULTS["DRAIN"] + 15 + lame_duck(SERVICES[name].get("command", []))
+        assert SERVICES[name]["stop_grace_period"] == f"{seconds}s"
+
+
+def lame_duck(command: list[str]) -> int:
+    return int(command[command.index("--lame-duck") + 1]) if "--lame-duck" in command else 0
+
+
+def test_a_proxy_notices_that_a_server_goes_before_it_refuses_calls():
+    [asks] = re.findall(r"health_interval (\d+)s", (ROOT / "deploy/Caddyfile").read_text())
+    for name in ("web1", "web2"):
+        assert lame_duck(SERVICES[name]["command"]) >= 2 * int(asks)
 
 
 @pytest.mark.parametrize("name", WALLED)

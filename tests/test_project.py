@@ -333,6 +333,33 @@ def test_a_second_signal_skips_the_waiting(kind: Any, tmp_path: Path):
         assert broken.exception(10) is not None or broken.result().status_code >= 500
 
 
+@pytest.mark.parametrize("kind", ["uvicorn", pytest.param("daphne", marks=pytest.mark.faults)])
+def test_a_lame_duck_takes_every_call_that_comes_before_a_proxy_notices(kind: Any):
+    code = "def djsci_handler(request):\n    return 1\n"
+    file = {"name": "one", "owner": "ada", "files": {"one.py": code}}
+    with live.server(kind, options=["--lame-duck", "3"]) as site:
+        ada = site.seed({"users": [{"name": "ada"}], "files": [file]}).bearer("ada")
+        with httpx.Client(base_url=f"{site.url}/djsci", headers=ada, timeout=30) as http:
+            assert http.get("/health/ready").status_code == 200
+            site.process.send_signal(signal.SIGTERM)
+            statuses = []
+            until = time.monotonic() + 20
+            while http.get("/health/ready").status_code == 200 and time.monotonic() < until:
+                statuses.append(http.get("/call/one/").status_code)
+            statuses.append(http.get("/call/one/").status_code)
+        assert set(statuses) == {200}
+        assert site.process.wait(60) == 0, site.said()
+
+
+def test_a_second_signal_ends_a_lame_duck():
+    with live.server(options=["--lame-duck", "600"]) as site:
+        site.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + 20
+        while "leaving" not in site.said() and time.monotonic() < until:
+            time.sleep(0.02)
+        assert site.stop(signal.SIGTERM) == 0, site.said()
+
+
 def test_a_taken_port_is_an_error_and_not_a_silent_server(tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

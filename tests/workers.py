@@ -145,8 +145,11 @@ def files_of(queue: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def place_of(broker_kind: str, *, slots: int = 4, **more: Any) -> Iterator[Place]:
-    """`valkey`: uvicorn, PostgreSQL, pub/sub; `rabbitmq`: Daphne and SQLite alone. One worker."""
+def place_of(broker_kind: str, *, slots: int = 4, broker: str = "", **more: Any) -> Iterator[Place]:
+    """`valkey`: uvicorn, PostgreSQL, pub/sub; `rabbitmq`: Daphne and SQLite alone. One worker.
+
+    `broker`: another way to that RabbitMQ.
+    """
     queue = f"test-{secrets.token_hex(4)}"
     with ExitStack() as stack:
         options: dict[str, Any] = {
@@ -158,9 +161,10 @@ def place_of(broker_kind: str, *, slots: int = 4, **more: Any) -> Iterator[Place
             options |= {"kind": "uvicorn", "database": servers.postgres_url(), "redis": broker}
             options["intervals"] = {**INTERVALS, "poll": 100, "poll_remote": 100}  # bells alone
         else:
-            broker = servers.rabbitmq_url()
+            shared = servers.rabbitmq_url()
+            broker = broker or shared
             options |= {"kind": "daphne"}
-            stack.callback(forget, broker, f"djsci.{queue}")
+            stack.callback(forget, shared, f"djsci.{queue}")
         site = stack.enter_context(live.server(environment={"DJSCI_BROKER": broker}, **options))
         made = site.seed({"users": [{"name": "ada"}, {"name": "bob"}], "files": files_of(queue)})
         worker = stack.enter_context(

@@ -7,12 +7,24 @@ from contextlib import contextmanager
 
 _lock = threading.Lock()
 _listeners: set[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = set()
+_is_announced = False
 _is_draining = False
 
 
 def is_draining() -> bool:
     """Whether this process takes no new sockets."""
     return _is_draining
+
+
+def is_announced() -> bool:
+    """Whether this process is about to stop: new calls had better go elsewhere."""
+    return _is_announced or _is_draining
+
+
+def announce() -> None:
+    """Say that draining will begin soon."""
+    global _is_announced
+    _is_announced = True
 
 
 @contextmanager
@@ -44,6 +56,6 @@ def begin() -> None:
 
 def over() -> None:
     """Take sockets again: a test's server goes on in the process that drained."""
-    global _is_draining
+    global _is_announced, _is_draining
     with _lock:
-        _is_draining = False
+        _is_announced = _is_draining = False

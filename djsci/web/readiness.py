@@ -15,7 +15,7 @@ from django.db import connection, connections
 
 from djsci import blobs
 from djsci.models import Run
-from djsci.runs import dispatch, doorbell, executor, load
+from djsci.runs import dispatch, doorbell, draining, executor, load
 
 OWN = ("database", "draining", "storage", "spool")  # without one of these nothing can be served
 _KEPT_SECONDS = 1.0
@@ -93,7 +93,8 @@ def _database() -> str:
 
 def _draining() -> str:
     current = executor.current()
-    return "shutting down" if current is not None and current.is_draining else ""
+    is_going = draining.is_announced() or (current is not None and current.is_draining)
+    return "shutting down" if is_going else ""
 
 
 def _storage() -> str:

@@ -21,7 +21,10 @@ GONE = 10.0  # seconds in which what a killed process had started must be gone
 
 
 def alive(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        return False
 
 
 class Part:

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -21,6 +22,8 @@ from tests.workers import (
     place_of,
     starts,
 )
+
+from .relay import relay_to
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 BROKERS = ("valkey", "rabbitmq")
@@ -141,6 +144,30 @@ def test_x3_a_broker_that_hangs_and_comes_back_starts_all(tmp_path: Path, is_emp
             run = place.ended(run_id)
             assert (run["state"], run["attempt"]) == ("succeeded", 1)
         assert worker.stop() == 0
+
+
+def test_x3_a_rabbitmq_that_hangs_and_drops_every_connection_starts_all(tmp_path: Path):
+    url = urlsplit(servers.rabbitmq_url())
+    with ExitStack() as stack:
+        relay = stack.enter_context(relay_to(url.port or 5672))
+        near = url._replace(netloc=f"{url.username}:{url.password}@127.0.0.1:{relay.port}")
+        place = stack.enter_context(place_of("rabbitmq", broker=near.geturl()))
+        running = place.start(folder=str(tmp_path), gate=True)
+        until(lambda: lines(tmp_path))
+        relay.hold()
+        waiting = [place.start(folder=str(tmp_path), gate=True) for _ in range(5)]
+        cancelled = waiting.pop()
+        place.cancel(cancelled)
+        assert place.ended(cancelled)["state"] == "cancelled"
+        until(lambda: "bells were lost" in place.site.said())
+        (tmp_path / "open").touch()
+        assert place.ended(running)["state"] == "succeeded"
+        relay.cut()
+        for run_id in waiting:
+            run = place.ended(run_id)
+            assert (run["state"], run["attempt"]) == ("succeeded", 1)
+            assert starts(tmp_path, run_id) == 1
+        assert place.worker.stop() == 0
 
 
 def test_x3_a_drained_worker_leaves_a_broker_that_hangs(tmp_path: Path):
