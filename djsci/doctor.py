@@ -21,7 +21,7 @@ from . import __version__, conf, ways
 from .core.errors import IsolationUnavailable
 from .engines import registry
 from .engines.kernel import KernelEngine
-from .isolation import container, probe, python
+from .isolation import container, evidence, probe, python
 from .runs import dispatch
 
 
@@ -143,8 +143,8 @@ def _dispatcher() -> str:
 
 def _isolation() -> str:
     """Each level's canaries are run, in a real wall."""
-    found = {name: probe.probe(name, seconds=0) for name in ("bwrap", probe.NESTED, "landlock")}
-    nested = found.pop(probe.NESTED)
+    found = {name: probe.probe(name, seconds=0) for name in ("bwrap", evidence.NESTED, "landlock")}
+    nested = found.pop(evidence.NESTED)
     if not found["bwrap"] and nested:
         found["bwrap"] = f"holds, but runs are spawned, not forked: {nested}"
     lines = "; ".join(f"{name}: {reason or 'holds'}" for name, reason in found.items())

@@ -14,7 +14,7 @@ from djsci.core.errors import IsolationUnavailable
 from djsci.core.events import End, Event
 from djsci.core.sources import Source
 from djsci.guest.requests import HandlerRequest
-from djsci.isolation import container, probe, users
+from djsci.isolation import container, evidence, probe, users
 from djsci.isolation.limits import Limits as Bounds
 from djsci.isolation.python import Python
 
@@ -92,7 +92,7 @@ class ForkEngine(Engine):
             logger.error("No run starts: %s", reason)
             raise IsolationUnavailable
         if level == "bwrap" and not self.supply.spawns:
-            reason = await asyncio.to_thread(probe.probe, probe.NESTED)
+            reason = await asyncio.to_thread(probe.probe, evidence.NESTED)
             if reason is not None:
                 logger.warning("Workers are spawned, not forked: %s", reason)
                 self.supply.spawns = True

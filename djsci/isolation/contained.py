@@ -49,7 +49,7 @@ Change = Callable[[list[str]], list[str]]
 def canaries_in(
     planted: Mapping[str, Any], *, limits: Limits, sizes: bwrap.Sizes, change: Change
 ) -> dict[str, Any] | str:
-    """What the canaries report out of a container, as `probe.judge` takes it, or why there is none.
+    """What the canaries report out of a container, as `evidence.judge` takes it, or the reason.
 
     What a container has of its own is taken out: users, a list of them, variables of the image,
     where it starts: docker makes that folder, and runc gives what covers it the same rights.

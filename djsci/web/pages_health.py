@@ -14,7 +14,7 @@ from djsci.access import permissions
 from djsci.access.callers import Caller
 from djsci.core.errors import DjsciError, Forbidden
 from djsci.engines import registry
-from djsci.isolation import probe
+from djsci.isolation import evidence, probe
 from djsci.models import Executor
 from djsci.runs import executor, load, tallies
 
@@ -101,7 +101,7 @@ def _levels() -> list[dict[str, str]]:
         {"name": name, "told": told, "reason": probe.probe(name) or ""}
         for name, told in LEVELS.items()
     ]
-    nested = probe.probe(probe.NESTED)
+    nested = probe.probe(evidence.NESTED)
     bwrap = next(row for row in rows if row["name"] == "bwrap")
     if nested and not bwrap["reason"]:
         bwrap["told"] += f"; runs are spawned, not forked: {nested}"

@@ -17,7 +17,7 @@ import pytest_asyncio
 from djsci.core import events
 from djsci.core.connections import Grant, Host, parse_host
 from djsci.engines.fork import ForkEngine, SpawnEngine
-from djsci.isolation import probe
+from djsci.isolation import evidence
 from djsci.isolation.proxy import may_reach
 from tests.engines.test_fork import LIMITS, cells, play, printed, py, result
 from tests.isolation.conftest import need
@@ -113,7 +113,7 @@ def listeners() -> Iterator[tuple[Listener, Listener]]:
 async def engine(request: pytest.FixtureRequest) -> AsyncIterator[ForkEngine]:
     need("bwrap")
     if request.param is ForkEngine:
-        need(probe.NESTED)
+        need(evidence.NESTED)
     opened = request.param(size=0, isolation="bwrap")
     await opened.open()
     yield opened

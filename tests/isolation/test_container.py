@@ -18,7 +18,7 @@ import pytest
 from djsci.core import events
 from djsci.engines.base import Limits as RunLimits
 from djsci.engines.fork import SpawnEngine
-from djsci.isolation import bwrap, contained, container, image, probe, profile, seccomp
+from djsci.isolation import bwrap, contained, container, evidence, image, probe, profile, seccomp
 from djsci.isolation.container import Run, Settings
 from djsci.isolation.limits import Limits
 from djsci.isolation.syscalls import CHECKED, REFUSED
@@ -193,7 +193,7 @@ async def test_a_container_runs_one_run_within_its_limits_and_is_gone(
 
 EXECUTOR = """
 import asyncio, sys
-from djsci.isolation import container
+from djsci.isolation import evidence, container
 container.current = lambda: container.Settings.read({settings!r})
 from djsci.engines.fork import SpawnEngine
 async def main():
@@ -253,7 +253,7 @@ SEEN = (
     ("--cap-drop", "ALL"),
     ("--security-opt", "no-new-privileges"),
     ("--hostname", "djsci"),
-    ("--shm-size", str(probe.SIZES.shared)),
+    ("--shm-size", str(evidence.SIZES.shared)),
 )
 
 
@@ -295,4 +295,4 @@ def without_pids(command: list[str]) -> list[str]:
 def test_a_limit_that_is_left_out_is_missed(
     change: contained.Change, red: str, containers: Settings
 ) -> None:
-    assert contained.red(probe.LIMITS, probe.SIZES, change=change) == [red]
+    assert contained.red(probe.LIMITS, evidence.SIZES, change=change) == [red]

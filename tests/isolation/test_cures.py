@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from djsci.isolation import bwrap, cures, probe
+from djsci.isolation import bwrap, cures, evidence, probe
 from djsci.isolation.cures import APPARMOR, CLONE, NAMESPACES, Facts
 from tests.isolation.conftest import need
 
@@ -125,7 +125,7 @@ ALL_RED: dict[str, Any] = {
 
 def test_every_red_canary_has_a_cure_and_no_cure_is_without_one():
     found = {**ALL_RED, "deputy": {"socket": "EACCES", "file": "done"}}
-    red = probe.judge(probe.NESTED, found, ["/usr"])
+    red = evidence.judge(evidence.NESTED, found, ["/usr"])
     assert {*red, *EXTRA} == set(cures.CANARIES)
     said = probe._said("bwrap", red) or ""
     assert all(name in said for name in red)

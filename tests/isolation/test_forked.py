@@ -22,7 +22,7 @@ from djsci.core.requests import from_parameters
 from djsci.engines import tree
 from djsci.engines.base import Limits, Stop
 from djsci.engines.fork import ForkEngine
-from djsci.isolation import canaries, nest, probe
+from djsci.isolation import canaries, evidence, nest
 from tests.isolation.conftest import need
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
@@ -69,7 +69,7 @@ async def test_h16_h17_h18_h20_no_canary_is_red_in_a_run(engine: ForkEngine) -> 
     code = Path(canaries.__file__).read_text() + (
         "\n\ndef djsci_handler(request, planted: dict):\n    return main(planted)\n"
     )
-    with probe.planting() as planted:
+    with evidence.planting() as planted:
         given = {name: value for name, value in planted.items() if name != "hits"}
         _, found, end = await play(engine, code, planted={**given, "sockets": None})
         hits = planted["hits"]()
@@ -77,13 +77,13 @@ async def test_h16_h17_h18_h20_no_canary_is_red_in_a_run(engine: ForkEngine) -> 
     assert "DJSCI_PLANTED_SECRET" not in found["environment"]
     assert found["descriptors"] == [0, 1, 2, 3]  # 3 is the run's socket
     found["descriptors"] = [0, 1, 2]
-    found["environment"] = sorted(probe.GIVEN)
+    found["environment"] = sorted(evidence.GIVEN)
     if level == "bwrap":
         assert found["room"] == nest.SIZES
         assert set(found["inodes"].values()) == {4096}
-    found["room"] = probe.ROOM
+    found["room"] = evidence.ROOM
     expected = [path for path in planted["exists"] if os.path.exists(path)]
-    assert probe.judge(level, found, expected if level == "bwrap" else []) == []
+    assert evidence.judge(level, found, expected if level == "bwrap" else []) == []
 
 
 async def test_h19_two_runs_at_once_share_no_namespace_and_no_user(engine: ForkEngine) -> None:

@@ -19,7 +19,7 @@ from djsci.core.requests import from_parameters
 from djsci.engines import tree
 from djsci.engines.base import Limits, Stop
 from djsci.engines.kernel import KernelEngine
-from djsci.isolation import probe
+from djsci.isolation import evidence, probe
 
 LIMITS = Limits(timeout=20, grace=0.5)
 HANDLER = "import os, time\ndef djsci_handler(request):\n"
@@ -55,7 +55,7 @@ async def play(
 
 
 async def test_h20_the_hosts_listeners_get_nothing(engine: KernelEngine) -> None:
-    with probe.planting() as planted, tempfile.TemporaryDirectory() as folder:
+    with evidence.planting() as planted, tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o755)  # noqa: S103
         datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         with datagrams:

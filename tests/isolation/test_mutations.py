@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from djsci.isolation import bwrap, landlock, probe
+from djsci.isolation import bwrap, evidence, landlock, probe
 
 ENVIRONMENT = {"PATH": os.defpath, "LANG": "C.UTF-8"}
 DESCRIPTOR = 3
@@ -21,7 +21,7 @@ def options() -> list[list[str]]:
         "bwrap",
         environment={**ENVIRONMENT, **home},
         readable=[path for path in landlock.interpreter_paths() if os.path.exists(path)],
-        sizes=probe.SIZES,
+        sizes=evidence.SIZES,
         seccomp=DESCRIPTOR,
     )[1:]
     return [

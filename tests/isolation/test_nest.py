@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from djsci.isolation import bwrap, probe, users
+from djsci.isolation import bwrap, evidence, probe, users
 from djsci.isolation.limits import Limits
 from tests.isolation.conftest import need
 
@@ -46,8 +46,8 @@ def run(body: str, first: str = "", kept: str = "", made: str = "") -> str:
 
 def test_no_canary_is_red_in_a_wall_inside_the_wall() -> None:
     need("bwrap")
-    assert probe.run(probe.NESTED) == []
-    assert probe.probe(probe.NESTED) is None
+    assert probe.run(evidence.NESTED) == []
+    assert probe.probe(evidence.NESTED) is None
 
 
 def test_the_worker_is_never_the_first_process() -> None:
