@@ -193,7 +193,7 @@ async def test_a_container_runs_one_run_within_its_limits_and_is_gone(
 
 EXECUTOR = """
 import asyncio, sys
-from djsci.isolation import evidence, container
+from djsci.isolation import container
 container.current = lambda: container.Settings.read({settings!r})
 from djsci.engines.fork import SpawnEngine
 async def main():
