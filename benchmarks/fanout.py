@@ -26,7 +26,7 @@ from tests import live, servers
 from . import environments
 from .rounds import Found, Reading, Way, reason, say
 
-EVENTS, RATE, WINDOW = 1000, 200.0, 0.05
+EVENTS, RATE, WINDOW = 600, 200.0, 0.05
 FEW, MANY = 1, 11
 WORK = f"an event to one of {MANY - FEW} viewers, CPU"
 OURS = "djsci on uvicorn"

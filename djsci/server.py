@@ -74,7 +74,9 @@ class Drain:
             return
         self._hurry.set()
         self.stop_waiting()
-        executor.start().hurry()
+        running = executor.start()
+        running.is_draining = True  # a lame duck may still be claiming
+        running.hurry()
 
     async def _drain(self) -> None:
         if self.lame_duck:

@@ -42,7 +42,7 @@ async def tell() -> None:
         text = json.dumps({**frame, "events": events})
         for send in tuple(viewers):
             await send({"type": "websocket.send", "text": text})
-        if first % LUMP == LUMP - SIZE:
+        if (first + SIZE) % LUMP == 0:
             await asyncio.sleep(max(0, begun + first / RATE - time.monotonic()))
 
 

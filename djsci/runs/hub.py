@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from djsci.access.database import in_database, in_database_soon
-from djsci.core.errors import NotFound, Pruned
 
 from . import doorbell, log
 
@@ -15,6 +14,7 @@ logger = logging.getLogger("djsci.hub")
 _TAIL_BYTES = 4 << 20
 _TAIL_EVENTS = 2000
 _LAYER_REJOIN = 3600.0
+_FAR_BEHIND = 4  # who read at the same time what the tail no longer holds
 
 
 class Hub:
@@ -34,6 +34,7 @@ class Hub:
         self._tail_bytes = 0
         self._newest: log.Page | None = None
         self._reading = asyncio.Lock()
+        self._reading_back = asyncio.Semaphore(_FAR_BEHIND)
         self._filling: asyncio.Task[None] | None = None
         self._bell = doorbell.listening(run_id, self._on_ring)
         self._layer_task: asyncio.Task[None] | None = None
@@ -107,14 +108,20 @@ class Hub:
 
     async def page(self, after: int) -> log.Page:
         """What follows `after`: from the tail if that holds it, else from the log."""
+        if self._tail and after + 1 < self._tail_first:  # must not hold up who reads on
+            async with self._reading_back:
+                return await self._read(after)
         if not self._holds(after):
             async with self._reading:
                 if not self._holds(after):
-                    page = await in_database(log.read, self.run_id, after=after)
+                    page = await self._read(after)
                     self._keep(page)
                     self.note(page.head, is_ended=page.is_ended)
                     return page
         return self._tail_page(after)
+
+    async def _read(self, after: int) -> log.Page:
+        return await in_database(log.read, self.run_id, after=after)
 
     def _holds(self, after: int) -> bool:
         return bool(self._tail) and self._tail_first <= after + 1 <= self._tail_last
@@ -129,7 +136,7 @@ class Hub:
 
     def _keep(self, page: log.Page) -> None:
         is_next = page.first == self._tail_last + 1
-        if not page.lines or not (is_next or page.last == page.head):
+        if not page.lines or (self._tail and not is_next and page.last < page.head):
             return
         if not is_next:
             self._forget(first=page.first)
@@ -169,21 +176,8 @@ class Hub:
             is_ended=self.is_ended,
         )
 
-    async def _hear(self) -> None:
-        """Ask the database: what a layer's message says is a hint that anybody may have sent.
-
-        Where somebody reads, what is read for all says how far the log goes.
-        """
-        if not self._tail or not self.readers:
-            await self.look()
-            return
-        try:
-            await self.page(self._tail_last)
-        except (NotFound, Pruned):
-            self.note_gone()
-
     async def look(self) -> None:
-        """Ask the database how far the log goes."""
+        """Ask the database: what a layer's message says is a hint that anybody may have sent."""
         found = (await in_database_soon(log.heads, [self.run_id])).get(self.run_id)
         if found is None:
             self.note_gone()
@@ -201,7 +195,7 @@ class Hub:
                 async with rejoining:
                     while True:
                         await layer.receive(channel)
-                        await self._hear()
+                        await self.look()
             except Exception as error:
                 if isinstance(error, TimeoutError) and rejoining.expired():
                     continue

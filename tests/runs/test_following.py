@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -149,6 +150,69 @@ async def test_without_any_ring_the_poll_wakes_all(
     await written.say(ends=True, rings=False)
     for pages in await asyncio.gather(*followers):
         assert seqs(pages) == list(range(1, written.head + 1))
+
+
+async def test_who_reads_from_far_behind_holds_up_nobody_at_the_tail(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+):
+    await written.say(5000)
+    near = asyncio.create_task(written.seen(after=written.head))
+    await asyncio.sleep(0.1)
+    await written.say()
+    await asyncio.sleep(0.1)  # now there is a tail
+    stuck, counted = threading.Event(), log.read
+
+    def read(run_id: str, *, after: int, **most: int) -> log.Page:
+        if after == 0:
+            assert stuck.wait(20)
+        return counted(run_id, after=after, **most)
+
+    monkeypatch.setattr(log, "read", read)
+    far = [asyncio.create_task(written.seen()) for _ in range(20)]
+    await asyncio.sleep(0.2)
+    await written.say(ends=True)
+    try:
+        assert seqs(await near)[-1] == written.head
+    finally:
+        stuck.set()
+    for pages in await asyncio.gather(*far):
+        assert seqs(pages) == list(range(1, written.head + 1))
+
+
+async def test_a_burst_that_finds_no_tail_is_read_once_for_all(written: Written):
+    followers = [asyncio.create_task(written.seen(after=1)) for _ in range(20)]
+    await asyncio.sleep(0.2)
+    before = len(written.reads)
+    await written.say(3000, ends=True)
+    for pages in await asyncio.gather(*followers):
+        assert seqs(pages) == list(range(2, written.head + 1))
+    assert len(written.reads) - before <= 2 * 4  # pages of 1,000 events, and one to spare for each
+
+
+async def test_a_hint_of_the_layer_that_comes_in_a_reading_is_not_lost(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+):
+    near = asyncio.create_task(written.seen())
+    await asyncio.sleep(0.1)
+    await written.say()
+    waiting = asyncio.create_task(runs.finish(written.run_id, wait=30))
+    begun, go_on, counted = threading.Event(), threading.Event(), log.read
+
+    def read(run_id: str, *, after: int, **most: int) -> log.Page:
+        page = counted(run_id, after=after, **most)
+        begun.set()
+        assert go_on.wait(20)
+        return page
+
+    monkeypatch.setattr(log, "read", read)
+    await written.say()
+    await asyncio.to_thread(begun.wait, 20)
+    await written.say(ends=True, rings=False)
+    hint = asyncio.create_task(hubs()._hubs[written.run_id].look())  # as a layer's message does
+    assert await waiting is not None  # told at once, while somebody still reads
+    go_on.set()
+    await hint
+    assert seqs(await near) == list(range(1, written.head + 1))
 
 
 async def test_followers_of_a_run_that_is_removed_are_told(written: Written):

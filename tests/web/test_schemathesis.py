@@ -178,4 +178,4 @@ def test_answers_are_those_of_the_document_for_long(site, tmp_path, user):
         "answer = PrivateFile.objects.filter(name='report').exists()"
     ):
         running.seed({"files": files(MORE, engine="auto")})
-    check(site, tmp_path, user, "--max-time=120", "-n", "50", more=known(site))
+    check(site, tmp_path, user, "--max-time=90", "-n", "50", more=known(site))
