@@ -19,6 +19,8 @@ from .stage import Stage, judge, stage
 
 pytestmark = pytest.mark.faults
 MIB = 1 << 20
+# asyncio's own pool, in which Django logs what is refused, fills as soon as so many are at once.
+ASIDE = {"threads": min(32, (os.cpu_count() or 1) + 4)}
 
 
 def taken(web: Web, *, connections: Callable[[], int] = lambda: 0) -> dict[str, int]:
@@ -50,7 +52,7 @@ def gave_back(before: dict[str, int], after: dict[str, int]) -> None:
     print(before, after)
     assert after.pop("MiB") <= before.pop("MiB") + 20
     for name, count in after.items():
-        assert count <= before[name] * 1.05 + 1, name
+        assert count <= before[name] * 1.05 + 1 + ASIDE.get(name, 0), name
     assert after["zombies"] == 0
 
 
