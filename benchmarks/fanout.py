@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from tests import live, servers
 
 from . import environments
-from .rounds import Found, Reading, Way, reason, say
+from .rounds import Found, Reading, Way, left_out
 
 EVENTS, RATE, WINDOW = 600, 200.0, 0.05
 FEW, MANY = 1, 11
@@ -52,14 +52,9 @@ Viewing = Callable[[int], Awaitable[float]]
 async def ways(stack: AsyncExitStack, found: Found) -> list[Way]:
     """Ours and the bare ones."""
     blocking = stack.enter_context(ExitStack())
-    try:
+    made: dict[str, Viewing] = {}
+    with left_out(found, WORK):
         made = await asyncio.to_thread(_views, blocking)
-    except BaseException as error:
-        if not isinstance(error, Exception) and "Skipped" not in type(error).__name__:
-            raise
-        found.left_out[WORK] = reason(error)
-        say(f"{WORK}: left out: {reason(error)}")
-        return []
     return [_way(name, view) for name, view in made.items()]
 
 

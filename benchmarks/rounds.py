@@ -10,7 +10,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +52,18 @@ class Found:
 
     readings: dict[str, dict[int, Reading]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def left_out(found: Found, what: str) -> Iterator[None]:
+    """Note why this cannot be measured here, and go on: also where a server for tests is absent."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and "Skipped" not in type(error).__name__:
+            raise
+        found.left_out[what] = reason(error)
+        say(f"{what}: left out: {reason(error)}")
 
 
 async def measure(

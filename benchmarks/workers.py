@@ -16,7 +16,7 @@ import httpx
 from tests import live, servers
 
 from . import printing
-from .rounds import Found, Reading, Way, aside, reason, say
+from .rounds import Found, Reading, Way, aside, left_out
 from .sites import CALL, get
 from .workloads import PY
 
@@ -41,14 +41,10 @@ WAITS = "import time\n\ndef djsci_handler(request):\n    time.sleep(0.2)\n"
 async def ways(stack: AsyncExitStack, found: Found) -> list[Way]:
     """One call by a worker and by the serving process; bursts on 1, 2 and 4 workers."""
     blocking = stack.enter_context(ExitStack())
-    try:
-        return await asyncio.to_thread(_ways, blocking)
-    except BaseException as error:
-        if not isinstance(error, Exception) and "Skipped" not in type(error).__name__:
-            raise
-        found.left_out["celery"] = reason(error)
-        say(f"celery: left out: {reason(error)}")
-        return []
+    made: list[Way] = []
+    with left_out(found, "celery"):
+        made = await asyncio.to_thread(_ways, blocking)
+    return made
 
 
 def _ways(stack: ExitStack) -> list[Way]:

@@ -28,6 +28,7 @@ from django.core.exceptions import ImproperlyConfigured
 from asgi_project import environment
 from tests import live, servers
 from tests.test_documents import blocks
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 UP = [sys.executable, "-m", "djsci", "up"]
@@ -354,9 +355,7 @@ def test_a_lame_duck_takes_every_call_that_comes_before_a_proxy_notices(kind: An
 def test_a_second_signal_ends_a_lame_duck():
     with live.server(options=["--lame-duck", "600"]) as site:
         site.process.send_signal(signal.SIGTERM)
-        until = time.monotonic() + 20
-        while "leaving" not in site.said() and time.monotonic() < until:
-            time.sleep(0.02)
+        until(lambda: "leaving" in site.said())
         assert site.stop(signal.SIGTERM) == 0, site.said()
 
 

@@ -1,7 +1,9 @@
 """R3, R13: who is stopped loses its runs and notices; who is only slow, or misled, keeps them."""
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +36,31 @@ def held(place: Stage, gate: Path, name: str = "code") -> tuple[str, psutil.Proc
     return run_id, place.child(run_id)
 
 
+def pause(place: Stage, owner: Web) -> None:
+    """Stop it where it does not write: on SQLite nobody could, until it goes on."""
+    until(lambda: pauses_outside_of_writes(place, owner))
+
+
+def pauses_outside_of_writes(place: Stage, owner: Web) -> bool:
+    owner.pause()
+    path = place.site.data / "db.sqlite3"
+    with closing(sqlite3.connect(path, timeout=1, isolation_level=None)) as database:
+        try:
+            database.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            owner.resume()
+            return False
+        database.execute("ROLLBACK")
+    return True
+
+
 def test_r3_a_stopped_executor_loses_its_run_and_writes_nothing_when_it_comes_back(
     pair: Stage, gate: Path
 ):
     run_id, child = held(pair, gate)
     owner = pair.owner(run_id)
     [other] = [place for place, web in enumerate(pair.webs) if web is not owner]
-    owner.pause()
+    pause(pair, owner)
     try:
         assert pair.ended(run_id, web=other)["state"] == "lost"
         assert alive(child)
@@ -55,7 +75,7 @@ def test_r3_a_stopped_executor_loses_its_run_and_writes_nothing_when_it_comes_ba
 def test_r13_an_executor_that_only_slept_keeps_the_run_that_nobody_took(tmp_path: Path, gate: Path):
     with stage(tmp_path / "record", files=[RETRIED]) as place:
         run_id, _ = held(place, gate, "again")
-        place.webs[0].pause()
+        pause(place, place.webs[0])
         sleeping(place.webs[0], seconds=6)
         place.webs[0].resume()
         gate.touch()
@@ -109,7 +129,7 @@ answer = [str(seen) for seen in Executor.objects.order_by("pid").values_list("se
 def test_r3_a_retried_run_of_a_stopped_executor_starts_once_more(pair: Stage, gate: Path):
     run_id, child = held(pair, gate, "again")
     owner = pair.owner(run_id)
-    owner.pause()
+    pause(pair, owner)
     until(lambda: pair.recorded().count(f"{run_id} start") == 2)
     owner.resume()
     until(lambda: not alive(child))
