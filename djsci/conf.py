@@ -89,8 +89,8 @@ intervals = Intervals()
 def get(name: str) -> Any:
     """The value of one key of `DJSCI`, or its default."""
     configured: Mapping[str, Any] = getattr(settings, "DJSCI", {})
-    unknown = sorted(set(configured) - set(DEFAULTS))
-    if unknown:
+    if not configured.keys() <= DEFAULTS.keys():
+        unknown = sorted(set(configured) - set(DEFAULTS))
         raise ImproperlyConfigured(f"DJSCI has no key {', '.join(map(repr, unknown))}.")
     value = configured.get(name, DEFAULTS[name])
     default = DEFAULTS[name]

@@ -3,11 +3,9 @@
 import os
 import platform
 import uuid
-from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from django.db import connection
 from django.db.models import F, Q, QuerySet
@@ -20,6 +18,7 @@ from djsci.models import Executor, Run
 
 from .gate import enter_gate
 from .log import from_now
+from .turns import Counts, Queued, in_order, in_turn
 
 FORMAT = 1
 IS_BUSY = Q(state__in=("starting", "running", "cancelling"))
@@ -149,7 +148,7 @@ def _claim(executor: uuid.UUID, slots: int, runs: QuerySet[Run]) -> Taken:
     for run in in_turn(waiting, counts):
         if len(claims) >= slots or counts.host >= conf.running_slots():
             break
-        taken = _take(executor, run["pk"], run["timeout"])
+        taken = _take(executor, run)
         if taken:
             claims.append(taken)
             counts.add(run)
@@ -179,79 +178,23 @@ def _claim_one(
     most = conf.get("RUNNING")
     for run in in_turn(in_order(runs), counts):
         if most is None or counts.host < most:
-            return _take(executor, run["pk"], run["timeout"])
+            return _take(executor, run)
     runs.update(rung_at=None)
     return None
 
 
-def in_order(runs: QuerySet[Run]) -> list[dict[str, Any]]:
-    """What decides on queued runs, the oldest first."""
-    columns = ("pk", "user", "file", "queue", "timeout", "file__settings")
-    return list(runs.order_by("created").values(*columns)[: conf.get("QUEUE")])
-
-
-def in_turn(runs: Sequence[dict[str, Any]], counts: "Counts") -> Iterator[dict[str, Any]]:
-    """Those that may start: of the user with the fewest running, then the oldest.
-
-    Who takes one adds it to `counts`.
-    """
-    left = list(runs)
-    while left := [run for run in left if counts.allow(run)]:
-        run = min(left, key=lambda run: counts.users[run["user"]])
-        left.remove(run)
-        yield run
-
-
-def is_limited(run: Mapping[str, Any]) -> bool:
-    """Whether there is a limit for the run's user or for its file."""
-    return _limits(run) != (None, None)
-
-
-def _limits(run: Mapping[str, Any]) -> tuple[int | None, int | None]:
-    of_file = [conf.get("RUNNING_PER_FILE"), (run["file__settings"] or {}).get("concurrency")]
-    per_file = min((limit for limit in of_file if limit is not None), default=None)
-    return conf.get("RUNNING_PER_USER"), per_file
-
-
-class Counts:
-    """How many of some runs there are: of each user, of each file, on this host."""
-
-    def __init__(self, runs: QuerySet[Run]) -> None:
-        self.users: Counter[object] = Counter()
-        self.files: Counter[object] = Counter()
-        self.host = 0
-        for user, file, host in runs.values_list("user", "file", "executor__host"):
-            self.users[user] += 1
-            self.files[file] += 1
-            self.host += host == platform.node()
-
-    def allow(self, run: Mapping[str, Any]) -> bool:
-        """Whether one more of the run's user and of its file may be executed now."""
-        per_user, per_file = _limits(run)
-        return (per_user is None or self.users[run["user"]] < per_user) and (
-            per_file is None or self.files[run["file"]] < per_file
-        )
-
-    def add(self, run: Mapping[str, Any]) -> None:
-        """One more, on this host."""
-        self.users[run["user"]] += 1
-        self.files[run["file"]] += 1
-        self.host += 1
-
-
-def _take(executor: uuid.UUID, run_id: str, timeout: float) -> Claim | None:
-    changed = Run.objects.filter(pk=run_id, state="queued", cancel="", format__lte=FORMAT).update(
+def _take(executor: uuid.UUID, run: Queued) -> Claim | None:
+    """None: somebody cancelled it since it was looked at."""
+    seen = Run.objects.filter(pk=run.pk, lease=run.lease, head=run.head)
+    changed = seen.filter(state="queued", cancel="").update(
         state="starting",
-        lease=F("lease") + 1,
+        lease=run.lease + 1,
         starts=F("starts") + 1,
         executor=executor,
         lease_until=from_now(conf.get("LEASE")),
-        deadline=from_now(timeout),
+        deadline=from_now(run.timeout),
     )
-    if not changed:
-        return None
-    lease, head = Run.objects.values_list("lease", "head").get(pk=run_id)
-    return Claim(run_id, lease, head)
+    return Claim(run.pk, run.lease + 1, run.head) if changed else None
 
 
 def renew(executor: uuid.UUID, run_ids: Collection[str]) -> dict[str, Held]:

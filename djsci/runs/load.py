@@ -12,7 +12,7 @@ from djsci import conf
 from djsci.core.events import LIVE
 from djsci.models import Executor, Run
 
-from . import claims, dispatch
+from . import claims, dispatch, turns
 from .log import from_now
 
 
@@ -88,12 +88,10 @@ def _note_executors(queue: Queue, executors: Sequence[Executor]) -> None:
 
 
 def _note_startable(found: dict[str, Queue]) -> None:
-    """At most QUEUE runs are looked at, the oldest first: more cannot wait."""
-    counts = claims.Counts(Run.objects.filter(claims.IS_BUSY))
-    waiting = Run.objects.filter(state="queued", cancel="").order_by("created")
-    columns = ("user", "file", "file__settings", "queue", "created")
-    for run in waiting.values(*columns)[: conf.get("QUEUE")]:
+    """Of the oldest `QUEUE` runs: more cannot wait."""
+    counts = turns.Counts(Run.objects.filter(claims.IS_BUSY))
+    for run in turns.in_order(Run.objects.filter(state="queued", cancel="")):
         if counts.allow(run):
-            queue = found.setdefault(run["queue"], Queue(name=run["queue"]))
+            queue = found.setdefault(run.queue, Queue(name=run.queue))
             queue.startable += 1
-            queue.oldest = queue.oldest or run["created"]
+            queue.oldest = queue.oldest or run.created

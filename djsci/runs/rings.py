@@ -16,7 +16,7 @@ from djsci.access.database import taking_turns
 from djsci.core.events import LIVE
 from djsci.models import Executor, Run
 
-from . import claims, dispatch
+from . import claims, dispatch, turns
 from .dispatch import Bell
 from .gate import enter_gate
 from .log import from_now
@@ -31,12 +31,12 @@ def admitted(run: Run) -> list[Bell]:
     bell = Bell(run.pk, run.queue)
     if dispatch.current().is_local:
         return [bell]
-    row = {"user": run.user_id, "file": run.file_id, "file__settings": run.file.settings}
-    if claims.is_limited(row):
+    owed = turns.Owed(run.user_id, run.file_id, (run.file.settings or {}).get("concurrency"))
+    if turns.is_limited(owed):
         # With the states, or SQLite reads every run that the user or the file ever had.
         near = Q(user=run.user_id, state__in=LIVE) | Q(file=run.file_id, state__in=LIVE)
         counted = Run.objects.filter(near).filter(claims.IS_BUSY | _RUNG)
-        if not claims.Counts(counted).allow(row):
+        if not turns.Counts(counted).allow(owed):
             return []
     _note([run.pk])
     return [bell]
@@ -49,7 +49,7 @@ def after_end() -> list[Bell]:
     unrung = _waiting().filter(_UNRUNG)
     with taking_turns():
         enter_gate()  # a claim that is just refused has put its run back by then
-        counts = claims.Counts(Run.objects.filter(claims.IS_BUSY | _RUNG))
+        counts = turns.Counts(Run.objects.filter(claims.IS_BUSY | _RUNG))
         return _ring(unrung, counts, Counter(dict.fromkeys(_queues(unrung), _MOST_AFTER_END)))
 
 
@@ -66,7 +66,7 @@ def again() -> list[Bell]:
         enter_gate()
         free = _free_slots()
         free.subtract(_waiting().filter(recent).values_list("queue", flat=True))
-        counts = claims.Counts(Run.objects.filter(claims.IS_BUSY | (recent & _RUNG)))
+        counts = turns.Counts(Run.objects.filter(claims.IS_BUSY | (recent & _RUNG)))
         return _ring(waiting, counts, free)
 
 
@@ -94,16 +94,16 @@ def _free_slots() -> "Counter[str]":
     return free
 
 
-def _ring(runs: QuerySet[Run], counts: "claims.Counts", most: "Counter[str]") -> list[Bell]:
+def _ring(runs: QuerySet[Run], counts: "turns.Counts", most: "Counter[str]") -> list[Bell]:
     """Mark those that are rung now, in their turn: at most so many of each queue."""
     most = +most  # those above zero
-    waiting = claims.in_order(runs.filter(queue__in=most)) if most else []
+    waiting = turns.in_order(runs.filter(queue__in=most)) if most else []
     bells: list[Bell] = []
-    for run in claims.in_turn(waiting, counts):
-        if most[run["queue"]] > 0:
-            most[run["queue"]] -= 1
+    for run in turns.in_turn(waiting, counts):
+        if most[run.queue] > 0:
+            most[run.queue] -= 1
             counts.add(run)
-            bells.append(Bell(run["pk"], run["queue"]))
+            bells.append(Bell(run.pk, run.queue))
         if not most.total():
             break
     _note([bell.run_id for bell in bells])
