@@ -5,9 +5,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Q
 from django.utils import timezone
 
 from djsci import blobs, conf, uploads, versions
@@ -21,8 +23,7 @@ from djsci.engines import registry
 from djsci.guest.requests import HandlerRequest, UploadedFile, User
 from djsci.models import PrivateFile, Run, Version
 
-from . import dispatch, executor, log, rings, tracing
-from .claims import FORMAT
+from . import claims, dispatch, executor, log, rings, tracing
 from .gate import enter_gate
 
 _REQUEST_INLINE = 256 << 10
@@ -163,7 +164,8 @@ def _digest(request: HandlerRequest, parameters: Mapping[str, Any], *, is_own: b
 
 def _admit(call: Call) -> tuple[Started, list[dispatch.Bell]]:
     try:
-        return _insert(call)
+        with executor.admitting() as taker:
+            return _insert(call, taker)
     except IntegrityError:
         earlier = _earlier(call)
         if earlier is not None:
@@ -174,16 +176,32 @@ def _admit(call: Call) -> tuple[Started, list[dispatch.Bell]]:
 
 
 @taking_turns()
-def _insert(call: Call) -> tuple[Started, list[dispatch.Bell]]:
-    """Quotas are counted and the run is written, with seq 1, under one lock."""
+def _insert(call: Call, taker: executor.Executor | None) -> tuple[Started, list[dispatch.Bell]]:
+    """Quotas are counted and the run is written, with seq 1, under one lock.
+
+    `taker` takes it at once where nothing else waits.
+    """
     enter_gate()
     earlier = _earlier(call)
     if earlier is not None:
         return earlier, []
-    _check_quotas(call)
-    now = timezone.now()
+    has_company = _check_quotas(call)
+    run = _new_run(call)
+    claim = None
+    if taker is not None and not has_company:
+        claim = claims.claim_new(taker.id, run, slots=taker.slots, queues=taker.queues)
+    log.begin(run, Status(state="queued"))
+    require_asker()
+    started = Started(run_id=run.pk, is_new=True)
+    if taker is None or claim is None:
+        return started, rings.admitted(run)
+    transaction.on_commit(partial(taker.begin, run, claim))
+    return started, []
+
+
+def _new_run(call: Call) -> Run:
     settings = call.file.settings
-    run = Run.objects.create(
+    return Run(
         file=call.file,
         version=call.version,
         user=call.caller.user,
@@ -197,15 +215,11 @@ def _insert(call: Call) -> tuple[Started, list[dispatch.Bell]]:
         memory=min(settings.get("memory") or conf.get("MEMORY_LIMIT"), conf.get("MEMORY_LIMIT")),
         retries=settings.get("retries", conf.get("RETRIES")),
         queue=settings.get("queue") or "default",
-        created=now,
-        format=FORMAT,
+        created=timezone.now(),
+        format=claims.FORMAT,
         key=call.key,
         key_digest=call.digest,
     )
-    line = log.numbered(Status(state="queued").to_json(), seq=1, t=now.timestamp())
-    log.append(log.Append(run_id=run.pk, lease=0, head=0, lines=[line]))
-    require_asker()
-    return Started(run_id=run.pk, is_new=True), rings.admitted(run)
 
 
 def _earlier(call: Call) -> Started | None:
@@ -224,9 +238,12 @@ def _earlier(call: Call) -> Started | None:
     return Started(run_id=run["pk"], is_new=False)
 
 
-def _check_quotas(call: Call) -> None:
-    queued = Run.objects.filter(state="queued")
-    if queued.filter(user=call.caller.user).count() >= conf.get("QUEUE_PER_USER"):
+def _check_quotas(call: Call) -> bool:
+    """Whether other runs are waiting. Raises `LimitReached`."""
+    mine = Count("pk", filter=Q(user=call.caller.user))
+    queued = Run.objects.filter(state="queued").aggregate(mine=mine, all=Count("pk"))
+    if queued["mine"] >= conf.get("QUEUE_PER_USER"):
         raise LimitReached("QUEUE_PER_USER: too many of your runs are waiting.", retry_after=5)
-    if queued.count() >= conf.get("QUEUE"):
+    if queued["all"] >= conf.get("QUEUE"):
         raise LimitReached("QUEUE: too many runs are waiting on this site.", retry_after=10)
+    return bool(queued["all"])

@@ -18,7 +18,7 @@ from djsci.models import Executor, Run
 
 from .gate import enter_gate
 from .log import from_now
-from .turns import Counts, Queued, in_order, in_turn
+from .turns import Counts, Queued, in_order, in_turn, owed_by
 
 FORMAT = 1
 IS_BUSY = Q(state__in=("starting", "running", "cancelling"))
@@ -125,6 +125,25 @@ def unregister(executor: uuid.UUID) -> None:
 def beat(executor: uuid.UUID, *, busy: int, is_draining: bool) -> None:
     """Show that the executor lives."""
     Executor.objects.filter(pk=executor).update(seen=Now(), busy=busy, is_draining=is_draining)
+
+
+def claim_new(
+    executor: uuid.UUID, run: Run, *, slots: int, queues: Collection[str]
+) -> Claim | None:
+    """Take a run that is just being admitted, before it is written; under the gate.
+
+    Only where nothing waits: else it has its turn. None: a limit or another queue keeps it back.
+    """
+    if run.queue not in queues:
+        return None
+    register(executor, slots=slots, queues=queues)
+    counts = Counts(Run.objects.filter(IS_BUSY))
+    if counts.host >= conf.running_slots() or not counts.allow(owed_by(run)):
+        return None
+    run.state, run.lease, run.starts = "starting", 1, 1
+    run.executor_id = executor
+    run.lease_until, run.deadline = from_now(conf.get("LEASE")), from_now(run.timeout)
+    return Claim(run.pk, run.lease, head=1)
 
 
 def claim(executor: uuid.UUID, *, slots: int, queues: Collection[str]) -> Taken:

@@ -40,9 +40,10 @@ Outcome = Literal["ended", "queued", "refused", "lost"]
 
 @dataclass(slots=True, kw_only=True)
 class Execution:
-    """A run that is executed here, as the executor sees it."""
+    """A run that is executed here, as the executor sees it; `run`: as its admission left it."""
 
     claim: Claim
+    run: Run | None = None
     stop: Stop = field(default_factory=Stop)
     was_cancelled: bool = False
     reason: str = ""
@@ -79,7 +80,7 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
 
 
 async def _execute(execution: Execution, engines: Engines, writer: Writer) -> Outcome:
-    run, refusal = await in_database(_load, execution.claim.run_id)
+    run, refusal = await _loaded(execution)
     headers = await in_files(tracing.headers_of, run.request) if tracing.is_on() else {}
     execution.has_retries = run.starts <= run.retries
     recorder = _recorder(run, execution, writer)
@@ -202,6 +203,13 @@ async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder, masker:
                     return event
                 await recorder.add(event)
     return End(state="crashed", reason="the engine ended without saying how")
+
+
+async def _loaded(execution: Execution) -> tuple[Run, str | None]:
+    """The run and its refusal; the rights of one that was just admitted have been asked."""
+    if execution.run is not None:
+        return execution.run, ""
+    return await in_database(_load, execution.claim.run_id)
 
 
 def _load(run_id: str) -> tuple[Run, str | None]:

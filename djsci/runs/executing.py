@@ -6,8 +6,8 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from djsci import conf
@@ -17,9 +17,11 @@ from djsci.engines.base import Stock
 from djsci.engines.opening import Engines
 from djsci.engines.registry import Choice
 from djsci.isolation import process
+from djsci.models import Run
 
 from . import claims, dispatch, doorbell, rings
 from .execute import Execution, Outcome, execute
+from .in_hand import InHand
 from .role import SERVER, Role
 from .tick import Ticker
 from .writer import Writer
@@ -41,9 +43,7 @@ class Executor:
         self._is_stopping = False
         self._running: dict[claims.Claim, Execution] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._told = 0  # runs of `execute`, from the asking to their end
-        self._idle = threading.Event()
-        self._idle.set()
+        self._in_hand = InHand()
         self._claiming = asyncio.Lock()
         self._claim_again = False
         self._are_left = True  # runs that wait for a slot or for the end of another
@@ -115,20 +115,27 @@ class Executor:
                 return asked.result(1)
         return "lost"
 
+    @contextmanager
+    def admitting(self) -> Iterator[bool]:
+        """Whether a run that is admitted meanwhile may be claimed for here; a drain waits."""
+        with self._in_hand.held():
+            yield self.role.claims and not self.is_draining
+
+    def begin(self, run: Run, claim: claims.Claim) -> None:
+        """Execute a run that was claimed as it was admitted, from any thread."""
+        self._in_hand.take()
+        self._loop.call_soon_threadsafe(self._begin, Execution(claim=claim, run=run))
+
     async def _execute_told(self, run_id: str) -> Outcome:
-        self._told += 1
-        self._idle.clear()  # before the look at `is_draining`, as in `_claim_once`
-        try:
+        with self._in_hand.held():
             claim = await self._claim_told(run_id)
             if claim is None:
                 return "refused"
+            self._in_hand.take()
             try:
                 return await self._begin(Execution(claim=claim))
             finally:
                 self.soon(self._ring_held_back())
-        finally:
-            self._told -= 1
-            self._rest()
 
     async def _claim_told(self, run_id: str) -> claims.Claim | None:
         try:
@@ -148,11 +155,6 @@ class Executor:
         except Exception as error:
             logger.warning("ringing the next run failed: %s", type(error).__name__)
 
-    def _rest(self) -> None:
-        """Tell a drain when nothing runs any more and nothing is being claimed."""
-        if not (self._running or self._told or self._claiming.locked()):
-            self._idle.set()
-
     async def _claim(self) -> None:
         """Claim until nothing is startable; a ring during a claim makes one more round."""
         self._claim_again = True
@@ -161,10 +163,10 @@ class Executor:
         async with self._claiming:
             while self._claim_again:
                 self._claim_again = False
-                await self._claim_once()
+                with self._in_hand.held():
+                    await self._claim_once()
 
     async def _claim_once(self) -> None:
-        self._idle.clear()  # before the look at `is_draining`: a drain waits for what is claimed
         try:
             self._are_left = True  # unless the claim itself says otherwise
             free = self.slots - len(self._running)
@@ -172,13 +174,11 @@ class Executor:
                 return
             taken = await in_database(claims.claim, self.id, slots=free, queues=conf.get("QUEUES"))
             for item in taken.claims:
+                self._in_hand.take()
                 self._begin(Execution(claim=item))
             self._are_left = taken.are_left
         except Exception as error:
             logger.warning("claiming failed: %s", type(error).__name__)
-        finally:
-            if not self._running:
-                self._idle.set()
 
     def _begin(self, execution: Execution) -> "asyncio.Task[Outcome]":
         self._running[execution.claim] = execution
@@ -194,16 +194,14 @@ class Executor:
             return await execute(execution, engines=self._engines, writer=self._writer)
         finally:
             del self._running[execution.claim]
-            if not self.role.claims:
-                self._rest()
-            elif self._are_left:
-                await self._claim()  # it tells a drain that nothing runs any more
-            else:
+            self._in_hand.put_down()
+            if self.role.claims and self._are_left:
+                await self._claim()
+            elif self.role.claims:
                 self._claim_later()
 
     def _claim_later(self) -> None:
         """Nothing is known to wait here: the look at the queue must not race with the answer."""
-        self._rest()
         if self._next_claim is None:
             self._next_claim = self._loop.call_later(conf.intervals.next_claim, self._claim_next)
 
@@ -260,9 +258,9 @@ class Executor:
     def drain(self, timeout: float) -> bool:
         """Take nothing new; wait for what runs, then end it as `cancelled`, reason `shutdown`."""
         self.is_draining = True
-        if not self._idle.wait(timeout):
+        if not self._in_hand.wait(timeout):
             self._loop.call_soon_threadsafe(self._stop_all)
-            return self._idle.wait(conf.get("GRACE") + 5)
+            return self._in_hand.wait(conf.get("GRACE") + 5)
         return True
 
     def hurry(self) -> None:

@@ -4,7 +4,8 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from djsci import conf
 from djsci.access.database import close_connections
@@ -13,7 +14,17 @@ from . import dispatch
 from .executing import Executor
 from .role import SERVER, SWEEPER, Role
 
-__all__ = ["Executor", "Role", "cancel", "current", "drain", "drain_soon", "start", "stop"]
+__all__ = [
+    "Executor",
+    "Role",
+    "admitting",
+    "cancel",
+    "current",
+    "drain",
+    "drain_soon",
+    "start",
+    "stop",
+]
 
 logger = logging.getLogger("djsci.executor")
 
@@ -36,6 +47,17 @@ def start(role: Role | None = None) -> Executor:
 def current() -> Executor | None:
     """The executor, if this process has started one."""
     return _current if _current is not None and _current.pid == os.getpid() else None
+
+
+@contextmanager
+def admitting() -> Iterator[Executor | None]:
+    """This process's executor, if it may take what is admitted meanwhile; its drain waits."""
+    executor = current()
+    if executor is None or not dispatch.current().is_local:
+        yield None
+        return
+    with executor.admitting() as may_take:
+        yield executor if may_take else None
 
 
 def cancel(run_id: str, *, force: bool) -> None:

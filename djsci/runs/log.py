@@ -93,6 +93,14 @@ def heads(run_ids: Sequence[str]) -> dict[str, Head]:
     return {pk: Head(head, state not in LIVE, executor) for pk, head, state, executor in rows}
 
 
+def begin(run: Run, event: Event) -> None:
+    """Write a new run together with its log's first line."""
+    line = numbered(event.to_json(), seq=1, t=run.created.timestamp())
+    run.head, run.bytes = 1, len(line.encode())
+    run.save(force_insert=True)
+    LogRow.objects.bulk_create(_rows(run.pk, 0, [line]))
+
+
 def append(item: Append) -> bool:
     """Append inside the caller's transaction; False when the lease is lost or the run is final."""
     return append_all([item])[0]

@@ -31,7 +31,7 @@ def admitted(run: Run) -> list[Bell]:
     bell = Bell(run.pk, run.queue)
     if dispatch.current().is_local:
         return [bell]
-    owed = turns.Owed(run.user_id, run.file_id, (run.file.settings or {}).get("concurrency"))
+    owed = turns.owed_by(run)
     if turns.is_limited(owed):
         # With the states, or SQLite reads every run that the user or the file ever had.
         near = Q(user=run.user_id, state__in=LIVE) | Q(file=run.file_id, state__in=LIVE)

@@ -34,6 +34,11 @@ class Queued(NamedTuple):
     concurrency: int | None
 
 
+def owed_by(run: Run) -> Owed:
+    """The same of a run and its file."""
+    return Owed(run.user_id, run.file_id, (run.file.settings or {}).get("concurrency"))
+
+
 def in_order(runs: QuerySet[Run]) -> list[Queued]:
     """At most `QUEUE` of them, the oldest first: more cannot wait."""
     columns = (*Queued._fields[:-1], "file__settings__concurrency")

@@ -1,6 +1,7 @@
 """A drain waits for what was claimed as it began; what an executor claims, and when."""
 
 import asyncio
+import json
 import sqlite3
 import threading
 from collections.abc import AsyncIterator
@@ -13,7 +14,9 @@ from djsci import conf, runs
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import Run
-from djsci.runs import executor
+from djsci.runs import admit, executor
+from djsci.runs.dispatch import Bell
+from djsci.runs.local import Local
 from tests.conftest import MakeFile
 from tests.waiting import until
 
@@ -31,7 +34,7 @@ async def test_a_drain_during_a_claim_waits_for_the_claimed_run(
     holder: Any = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         mine.is_draining = True
-        assert await asyncio.to_thread(mine._idle.wait, 10)
+        assert await asyncio.to_thread(mine._in_hand.wait, 10)
         run = await runs_queued(file, caller)
         holder.execute("BEGIN IMMEDIATE")
         mine.is_draining = False
@@ -122,6 +125,70 @@ async def test_what_another_process_queued_is_looked_for_after_an_end(
     unrung = await runs_queued(file, caller)
     assert await runs.finish(mine.run_id, wait=20)
     assert await runs.finish(unrung, wait=20)
+
+
+async def test_what_is_admitted_while_a_slot_is_free_is_taken_with_it(
+    make_file: MakeFile, caller: Caller, rare_ticks: None, monkeypatch: pytest.MonkeyPatch
+):
+    rung: list[Bell] = []
+    monkeypatch.setattr(Local, "ring", lambda self, bells: rung.extend(bells))
+    file = await in_database(make_file, "def djsci_handler(request): return 1")
+    for _ in range(2):
+        started = await runs.start(file.pk, caller=caller, trigger="api")
+        view = await runs.finish(started.run_id, wait=20)
+        assert view is not None
+        assert view.state == "succeeded"
+        page = await runs.page(started.run_id, after=0)
+        states = [json.loads(line)["state"] for line in page.lines if '"status"' in line]
+        assert states == ["queued", "starting", "running"]
+    assert rung == []
+
+
+async def test_what_is_admitted_behind_others_has_its_turn(
+    make_file: MakeFile, caller: Caller, rare_ticks: None, monkeypatch: pytest.MonkeyPatch
+):
+    rung: list[Bell] = []
+    monkeypatch.setattr(Local, "ring", lambda self, bells: rung.extend(bells))
+    file = await in_database(make_file, "def djsci_handler(request): return 1")
+    first = await runs_queued(file, caller)
+    second = (await runs.start(file.pk, caller=caller, trigger="api")).run_id
+    assert [bell.run_id for bell in rung] == [second]
+    assert {(await runs.get(run)).state for run in (first, second)} == {"queued"}
+    executor.start().ring()
+    assert await runs.finish(first, wait=20)
+    assert await runs.finish(second, wait=20)
+
+
+async def test_another_queues_run_is_left_to_its_executors(
+    make_file: MakeFile, caller: Caller, rare_ticks: None
+):
+    file = await in_database(make_file, "def djsci_handler(request): return 1", queue="elsewhere")
+    started = await runs.start(file.pk, caller=caller, trigger="api")
+    assert (await runs.get(started.run_id)).state == "queued"
+
+
+async def test_a_drain_waits_for_what_is_being_admitted(
+    make_file: MakeFile, caller: Caller, rare_ticks: None, monkeypatch: pytest.MonkeyPatch
+):
+    reached, go = threading.Event(), threading.Event()
+    look = admit._check_quotas
+
+    def slowly(call: admit.Call) -> bool:
+        reached.set()
+        assert go.wait(20)
+        return look(call)
+
+    monkeypatch.setattr(admit, "_check_quotas", slowly)
+    file = await in_database(make_file, "def djsci_handler(request): return 1")
+    mine = executor.start()
+    starting = asyncio.create_task(runs.start(file.pk, caller=caller, trigger="api"))
+    assert await asyncio.to_thread(reached.wait, 20)
+    draining = asyncio.create_task(asyncio.to_thread(mine.drain, 20))
+    done, _ = await asyncio.wait({draining}, timeout=0.3)
+    assert not done
+    go.set()
+    assert await draining
+    assert (await runs.get((await starting).run_id)).state == "succeeded"
 
 
 async def runs_queued(file: Any, caller: Caller) -> str:

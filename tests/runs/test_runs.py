@@ -334,7 +334,7 @@ async def test_who_lost_a_run_writes_no_end(make_file: MakeFile, caller: Caller)
     mine = executor.start()
     [execution] = mine._running.values()
     mine._loop.call_soon_threadsafe(execution.lose)
-    assert await asyncio.to_thread(mine._idle.wait, 20)
+    assert await asyncio.to_thread(mine._in_hand.wait, 20)
     run = await runs.get(started.run_id)
     assert not run.is_final
     end = End(state="lost")
