@@ -297,6 +297,17 @@ def flush_before_exit() -> None:
     wrap("abort")
 
 
+def do_without_terminals(shell: Any) -> None:
+    """Behind a wall that gives none, `!command` writes to the streams itself."""
+    try:
+        ends = os.openpty()
+    except OSError:
+        shell.system = shell.system_raw
+        return
+    for end in ends:
+        os.close(end)
+
+
 def forget_in_child() -> None:
     """A forked copy has not printed what its parent printed."""
     OrderedStream.is_copy = True
@@ -314,6 +325,7 @@ def main() -> None:
     os.register_at_fork(after_in_child=forget_in_child)
     sys.addaudithook(notice_children)
     flush_before_exit()
+    do_without_terminals(app.shell)
     app.start()
 
 

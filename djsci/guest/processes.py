@@ -34,6 +34,17 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
+def has_terminals() -> bool:
+    """Whether a program started here may have a terminal of its own: not behind every wall."""
+    try:
+        ends = os.openpty()
+    except OSError:
+        return False
+    for end in ends:
+        os.close(end)
+    return True
+
+
 def children() -> set[int]:
     """The pids of this process's children, zombies among them."""
     found: set[int] = set()

@@ -18,7 +18,7 @@ from IPython.external.pickleshare import PickleShareDB
 from traitlets import Type
 from traitlets.config import Config
 
-from . import failures, keyboard
+from . import failures, keyboard, processes
 from .magics import KernelMagics
 from .output import Channel
 
@@ -90,6 +90,8 @@ class Shell(InteractiveShell):  # type: ignore[misc]
         self.home_dir = os.environ["HOME"]
         self.user_ns["__file__"] = str(entry)
         self.user_ns["_dh"][:] = [Path.cwd()]
+        if not processes.has_terminals():
+            self.system = self.system_raw  # which needs none
 
     @property
     def db(self) -> Any:

@@ -17,6 +17,7 @@ LEAST_VERSION = (0, 8)
 NOBODY = 65534
 WORK, SOCKETS = "/workdir", "/sockets"
 ETC = ("/etc/alternatives", "/etc/fonts", "/etc/ssl", "/etc/ca-certificates", "/etc/localtime")
+TERMINALS = "/dev/pts"  # of the wall alone
 HOSTS = "/dev/shm/hosts"  # noqa: S108 - which the guest writes
 NETWORK = ("/etc/hosts", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/services")
 LINKS = ("bin", "sbin", "lib", "lib64", "lib32")
@@ -136,7 +137,7 @@ def _inner(
     """`argv` below Landlock, which forbids the mounts of a fork server: its children enter it."""
     if may_nest:
         return list(argv)
-    writable = ("/tmp", WORK, "/dev/shm")  # noqa: S108
+    writable = ("/tmp", WORK, "/dev/shm", TERMINALS)  # noqa: S108
     rules = landlock.Rules((*paths, "/etc"), writable, (SOCKETS,), is_only_wall=False)
     return landlock.stub(
         argv, limits=limits._asdict(), rules=rules._asdict(), keep=list(keep), groups=[]

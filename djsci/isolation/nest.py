@@ -31,6 +31,7 @@ UP, GET_FLAGS, SET_FLAGS = 1, 0x8913, 0x8914
 CAPSET, VERSION_3 = {"x86_64": 126, "aarch64": 91}, 0x20080522
 INODES = 4096
 WORK = "/workdir"
+TERMINALS = "/dev/pts"
 SIZES = {WORK: 448 << 20, "/tmp": 64 << 20, "/dev/shm": 16 << 20}  # noqa: S108 - bytes, in memory
 
 
@@ -82,7 +83,7 @@ def enter(
     kept = (*landlock.interpreter_paths(), *readable)
     separate(folders, kept=kept, owner=owner, report=report, has_network=has_network)
     os.setsid()
-    close(limits, writable=tuple(SIZES), readable=readable)
+    close(limits, writable=(*SIZES, TERMINALS), readable=readable)
     return WORK
 
 
@@ -152,6 +153,7 @@ def _mounts(folders: Sequence[Folder], kept: Sequence[str]) -> None:
     for path, descriptor in opened.items():
         _uncover(path, descriptor)
     _mount("proc", "/proc", "proc", NOSUID | NODEV | NOEXEC)
+    _mount("devpts", TERMINALS, "devpts", NOSUID | NOEXEC, "newinstance,ptmxmode=0666,mode=0600")
 
 
 def _uncover(path: str, descriptor: int) -> None:
