@@ -6,10 +6,12 @@ from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning
+from django.core.exceptions import ImproperlyConfigured
 from django.core.files.storage import FileSystemStorage, InvalidStorageError, storages
 from django.utils.module_loading import import_string
 
 from . import conf
+from .engines import registry
 from .runs import dispatch
 
 _MOST_UNACKED = 25 * 60  # seconds; RabbitMQ closes the channel of a message unacked for 30 min
@@ -68,11 +70,20 @@ def _celery() -> Iterator[CheckMessage]:
             text = f"Celery's {name} is {chosen[name]!r}: {why}."
             yield Warning(text, hint=f"{name} = {wanted}", id="djsci.W034")
     scheme = str(chosen.broker_url or "amqp").partition(":")[0]
-    if scheme in ("amqp", "amqps", "pyamqp") and conf.get("TIMEOUT") > _MOST_UNACKED:
-        text = "DJSCI['TIMEOUT'] is over 25 minutes: RabbitMQ closes a channel whose message is"
-        text += " unacked for 30, and its worker stops."
-        hint = "Raise RabbitMQ's consumer_timeout above it, then silence this check."
+    if scheme in ("amqp", "amqps", "pyamqp") and _longest() > _MOST_UNACKED:
+        text = "DJSCI['TIMEOUT'], and the time for installing in PEP723, are over 25 minutes:"
+        text += " RabbitMQ closes a channel whose message is unacked for 30, and its worker stops."
+        hint = "Raise RabbitMQ's consumer_timeout above their sum, then silence this check."
         yield Warning(text, hint=hint, id="djsci.W035")
+
+
+def _longest() -> float:
+    """Seconds that a bell may be unacked: a run, and before it what is installed for it."""
+    try:
+        site = registry.site()
+    except ImproperlyConfigured:  # which has a check of its own
+        site = None
+    return float(conf.get("TIMEOUT")) + (site.timeout if site else 0.0)
 
 
 _WANTED: tuple[tuple[str, str, str, Callable[[Any], bool]], ...] = (

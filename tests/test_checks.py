@@ -169,6 +169,11 @@ SHARED = {
             {"broker_url": "amqp://127.0.0.1"},
             {"djsci.W035"},
         ),
+        (
+            {"DJSCI": {"DISPATCHER": "celery", "TIMEOUT": 1000, "PEP723": {"index": "https://x"}}},
+            {"broker_url": "amqp://127.0.0.1"},
+            {"djsci.W035"},
+        ),
         ({}, {"broker_url": "amqp://127.0.0.1"}, set()),
     ],
     ids=str,

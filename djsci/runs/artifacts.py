@@ -6,6 +6,8 @@ from typing import Any
 from djsci.core.errors import NotFound, Pruned
 from djsci.models import LogRow, Run
 
+from . import log
+
 _FIELDS = ("name", "size", "content_type", "sha256")
 
 
@@ -14,8 +16,8 @@ def of_run(run: Run) -> dict[str, dict[str, Any]]:
     if run.pruned:
         raise Pruned
     found: dict[str, dict[str, Any]] = {}
-    rows = LogRow.objects.filter(run=run, data__contains='"type":"artifact"').order_by("last")
-    for data in rows.values_list("data", flat=True).iterator(chunk_size=8):
+    rows = LogRow.objects.filter(run=run, data__contains='"type":"artifact"')
+    for _, data in log.pieces(rows):
         for line in data.split("\n"):
             # The text alone may be a user's own, inside another event.
             if '"type":"artifact"' in line and (event := json.loads(line))["type"] == "artifact":

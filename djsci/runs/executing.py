@@ -75,8 +75,11 @@ class Executor:
 
     @property
     def slots(self) -> int:
-        """How many runs this process executes at once."""
-        return conf.running_slots() if self.role.slots is None else self.role.slots
+        """How many runs this process executes at once: no more than its host may."""
+        if self.role.slots is None:
+            return conf.running_slots()
+        most = conf.get("RUNNING")
+        return self.role.slots if most is None else min(self.role.slots, int(most))
 
     @property
     def queues(self) -> tuple[str, ...]:

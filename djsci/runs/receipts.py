@@ -14,7 +14,7 @@ from djsci.core.receipts import Receipt
 from djsci.core.sources import Source
 from djsci.models import LogRow, Run
 
-from . import artifacts
+from . import artifacts, log
 from .reading import iso
 
 
@@ -43,8 +43,8 @@ def require(run: Run) -> None:
 def gather(run: Run) -> Gathered:
     """Read the log of a run that has a receipt."""
     require(run)
-    rows = LogRow.objects.filter(run=run).order_by("last").values_list("data", flat=True)
-    lines = tuple(line for data in rows.iterator(chunk_size=8) for line in data.split("\n"))
+    rows = log.pieces(LogRow.objects.filter(run=run))
+    lines = tuple(line for _, data in rows for line in data.split("\n"))
     return Gathered(run=run, lines=lines, metadata=_metadata(run))
 
 

@@ -99,13 +99,10 @@ def _ring(runs: QuerySet[Run], counts: "turns.Counts", most: "Counter[str]") -> 
     most = +most  # those above zero
     waiting = turns.in_order(runs.filter(queue__in=most)) if most else []
     bells: list[Bell] = []
-    for run in turns.in_turn(waiting, counts):
-        if most[run.queue] > 0:
-            most[run.queue] -= 1
-            counts.add(run)
-            bells.append(Bell(run.pk, run.queue))
-        if not most.total():
-            break
+    for run in turns.in_turn(waiting, counts, has_room=lambda run: most[run.queue] > 0):
+        most[run.queue] -= 1
+        counts.add(run)
+        bells.append(Bell(run.pk, run.queue))
     _note([bell.run_id for bell in bells])
     return bells
 

@@ -175,9 +175,13 @@ def _end_overdue(looks: Looks) -> None:
 
 
 def _end_stale_queued() -> None:
-    """Runs that nobody took for a day, and those queued again just as a cancel was asked for."""
+    """Runs that nobody took for a day, and those queued again just as a cancel was asked for.
+
+    One that has started counts from its last deadline: it may be older than a day by then.
+    """
     old = log.from_now(-conf.intervals.queued_for)
-    rows = Run.objects.filter(~Q(cancel="") | Q(created__lt=old), state="queued")
+    is_old = Q(starts=0, created__lt=old) | Q(starts__gt=0, deadline__lt=old)
+    rows = Run.objects.filter(~Q(cancel="") | is_old, state="queued")
     for pk, lease, cancel in rows.values_list("pk", "lease", "cancel")[:_ROWS]:
         reason = "cancelled before it started again" if cancel else "it was queued for too long"
         end = End(state="cancelled", elapsed=0.0, reason=reason)

@@ -8,6 +8,8 @@ from typing import Any
 
 from djsci.models import LogRow, Run
 
+from . import log
+
 MOST_BYTES = 16 << 20  # of a log: of a longer one the later cells are not looked for
 _TIMED = re.compile(r'\{"seq":\d+,"t":[\d.]+,"type":"(?:status|cell)"')
 
@@ -43,9 +45,8 @@ def times(run: Run) -> Times:
 
 
 def _timed(run: Run) -> Iterator[dict[str, Any]]:
-    rows = LogRow.objects.filter(run=run).order_by("last").values_list("data", flat=True)
     read = 0
-    for data in rows.iterator(chunk_size=8):
+    for _, data in log.pieces(LogRow.objects.filter(run=run)):
         yield from (json.loads(line) for line in data.split("\n") if _TIMED.match(line))
         read += len(data)
         if read > MOST_BYTES:

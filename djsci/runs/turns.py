@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -46,17 +46,23 @@ def in_order(runs: QuerySet[Run]) -> list[Queued]:
     return list(map(Queued._make, rows))
 
 
-def in_turn(runs: Iterable[Queued], counts: "Counts") -> Iterator[Queued]:
+def in_turn(
+    runs: Iterable[Queued],
+    counts: "Counts",
+    *,
+    has_room: Callable[[Queued], bool] = lambda run: True,
+) -> Iterator[Queued]:
     """Those that may start: of the user with the fewest running, then the oldest.
 
-    Who takes one adds it to `counts`; what a limit keeps back once, it keeps back to the end.
+    Who takes one adds it to `counts`; what a limit, or the want of room, keeps back once, it keeps
+    back to the end.
     """
     of_users: dict[object, deque[tuple[int, Queued]]] = defaultdict(deque)
     for place, run in enumerate(runs):
         of_users[run.user].append((place, run))
     while True:
         for waiting in of_users.values():
-            while waiting and not counts.allow(waiting[0][1]):
+            while waiting and not (has_room(waiting[0][1]) and counts.allow(waiting[0][1])):
                 waiting.popleft()
         first = [waiting for waiting in of_users.values() if waiting]
         if not first:

@@ -221,10 +221,23 @@ def test_a_run_far_past_its_deadline_is_ended(make_run: Callable[..., Run], sett
 
 
 def test_a_run_queued_for_a_day_is_cancelled(make_run: Callable[..., Run]):
-    run = make_run(created=timezone.now() - timedelta(seconds=conf.intervals.queued_for + 60))
+    long_ago = timezone.now() - timedelta(seconds=conf.intervals.queued_for + 60)
+    run = make_run(created=long_ago, starts=0)
     sweep.sweep(sweep.Looks())
     run.refresh_from_db()
     assert run.state == "cancelled"
+
+
+def test_an_old_run_that_is_queued_again_gets_its_day_too(make_run: Callable[..., Run]):
+    day = timedelta(seconds=conf.intervals.queued_for)
+    now = timezone.now()
+    known = {"created": now - 2 * day, "lease": 1, "starts": 1, "retries": 3}
+    waits = make_run(**known, deadline=now - day + timedelta(seconds=60))
+    waited = make_run(**known, deadline=now - day - timedelta(seconds=60))
+    sweep.sweep(sweep.Looks())
+    waits.refresh_from_db()
+    waited.refresh_from_db()
+    assert (waits.state, waited.state) == ("queued", "cancelled")
 
 
 def test_q2_the_user_with_the_fewest_running_goes_first(

@@ -157,6 +157,13 @@ async def test_a_serving_process_beside_celery_sweeps_and_executes_nothing(
     assert await in_database(Executor.objects.count) == 1
 
 
+def test_a_worker_offers_no_more_slots_than_its_host_has(start: Start, settings: Any):
+    mine = executor.start(executor.Role(executes=True, slots=8, queues=("default",)))
+    assert mine.slots == 8
+    settings.DJSCI |= {"RUNNING": 2}
+    assert mine.slots == 2
+
+
 async def test_a_refused_bell_is_not_rung_again_at_once(start: Start, settings: Any):
     """Else it would fly between a draining worker and the broker."""
     settings.DJSCI |= {"HEARTBEAT": 60, "LEASE": 180}

@@ -55,6 +55,21 @@ def test_the_same_runs_are_taken_in_the_same_order(
     assert taken(turns.in_turn)
 
 
+def test_a_queue_without_room_is_passed_over(db: None):
+    runs = [
+        queued(place, user=place % 2, file="free")._replace(queue=f"q{place % 3}")
+        for place in range(9)
+    ]
+    left = Counter({"q0": 1, "q2": 2})
+    counts = Counts(Run.objects.none())
+    order = []
+    for run in turns.in_turn(runs, counts, has_room=lambda run: left[run.queue] > 0):
+        left[run.queue] -= 1
+        counts.add(run)
+        order.append(run.pk)
+    assert order == ["0", "5", "2"]
+
+
 def test_nobody_waits_behind_anothers_backlog(db: None):
     runs = [queued(place, user=1, file="free") for place in range(1000)]
     runs.append(queued(1000, user=2, file="free"))
