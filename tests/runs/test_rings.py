@@ -162,6 +162,7 @@ def test_a_worker_offers_no_more_slots_than_its_host_has(start: Start, settings:
     assert mine.slots == 8
     settings.DJSCI |= {"RUNNING": 2}
     assert mine.slots == 2
+    executor.stop()
 
 
 async def test_a_refused_bell_is_not_rung_again_at_once(start: Start, settings: Any):
