@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import weakref
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 
 from djsci import conf
 from djsci.access.database import in_database
 from djsci.core.errors import NotFound
 
-from . import doorbell, log
+from . import doorbell, draining, log
 from .hub import Hub, in_background
 
 logger = logging.getLogger("djsci.runs")
@@ -114,22 +114,45 @@ async def follow(run_id: str, *, after: int) -> AsyncGenerator[log.Page, None]:
 
 
 async def finish(run_id: str, *, wait: float | None) -> bool:
-    """Return True once the run's `end` is committed; False when `wait` seconds pass first."""
+    """Return True once the run's `end` is committed; False when `wait` seconds pass first.
+
+    False also when this server has drained: nobody waits in it any more.
+    """
     async with _watching(run_id) as hub:
         try:
-            async with asyncio.timeout(wait):
+            async with _patience(wait, draining.ending):
                 await hub.ended()
         except TimeoutError:
-            return False
-        return True
+            if not draining.is_over():
+                return False
+            await hub.look()  # the drain itself may have ended the run
+        return hub.is_ended or hub.is_gone
 
 
 async def wait_news(run_id: str, *, after: int, wait: float) -> None:
-    """Return when the log is longer than `after`, at the run's end, or after `wait` seconds."""
+    """Return when the log is longer than `after`, at the run's end, or after `wait` seconds.
+
+    Sooner when this server drains.
+    """
     async with _watching(run_id) as hub:
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait):
+            async with _patience(wait, draining.leaving):
                 await hub.news(after)
+
+
+@asynccontextmanager
+async def _patience(
+    wait: float | None, told: Callable[[Callable[[], None]], AbstractContextManager[None]]
+) -> AsyncGenerator[None, None]:
+    """As `asyncio.timeout(wait)`, and over as soon as this is told."""
+    async with asyncio.timeout(wait) as timer:
+
+        def lose() -> None:
+            if not timer.expired():
+                timer.reschedule(0)
+
+        with told(lose):
+            yield
 
 
 @asynccontextmanager

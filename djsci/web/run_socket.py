@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Coroutine
 from contextlib import aclosing, suppress
@@ -84,8 +83,7 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
             self._doom.set_exception(error)
 
     def _on_drain(self) -> None:
-        pause = random.uniform(0, conf.intervals.drain_jitter)  # noqa: S311 - no secret
-        asyncio.get_running_loop().call_later(pause, self._end_with, Draining())
+        self._end_with(Draining())
 
     async def _peer_lost(self) -> dict[str, Any]:
         """A disconnect of our own making, for a peer that takes nothing any more."""
@@ -106,7 +104,7 @@ class RunSocket(AsyncConsumer):  # type: ignore[misc]
     async def _converse(self, caller: Caller) -> None:
         if draining.is_draining():
             raise Draining
-        with draining.listening(self._on_drain), streams.opened(caller.user.pk) as self._place:
+        with draining.leaving(self._on_drain), streams.opened(caller.user.pk) as self._place:
             after = await self._open(caller)
             beat = conf.intervals.head
             heartbeat = int(beat) if beat == int(beat) else beat

@@ -59,6 +59,10 @@ class Budget:
         self._bytes -= size
         return self._bytes <= 0 or time.monotonic() >= self._until
 
+    def spend(self) -> None:
+        """Let nothing follow what is at hand."""
+        self._until = time.monotonic()
+
     @property
     def is_check_due(self) -> bool:
         """Whether the reader's right is to be asked again; the clock starts anew."""

@@ -15,7 +15,7 @@ from django.http.response import HttpResponseBase
 from djsci import conf, runs, surface
 from djsci.access.database import in_database
 from djsci.core.errors import DjsciError
-from djsci.runs import lines, log
+from djsci.runs import draining, lines, log
 
 from .stream_limits import Budget, Place
 
@@ -85,7 +85,7 @@ class Reading:
         return b": hb\n\n" if self.form == "sse" else b""
 
     def cut(self, after: int) -> bytes:
-        """What closes a stream that its cap has cut; an EventSource comes back by its last id."""
+        """What closes a stream that is cut; an EventSource comes back by its last id."""
         return f'{{"type":"next","after":{after}}}\n'.encode() if self.form == "ndjson" else b""
 
 
@@ -189,20 +189,30 @@ async def _follow(reading: Reading) -> AsyncGenerator[bytes, None]:
 async def _paced(
     pages: AsyncGenerator[runs.Page, None], budget: Budget
 ) -> AsyncGenerator[runs.Page | None, None]:
-    """The pages as they come; None whenever something else is due."""
+    """The pages as they come; None whenever something else is due, as when the server drains."""
     coming: asyncio.Task[runs.Page] | None = None
+    spent = asyncio.get_running_loop().create_future()
+
+    def spend() -> None:
+        budget.spend()
+        if not spent.done():
+            spent.set_result(None)
+
     try:
-        while True:
-            coming = coming or asyncio.ensure_future(anext(pages))
-            done, _ = await asyncio.wait({coming}, timeout=budget.pause)
-            if not done:
-                yield None
-                continue
-            page, coming = coming, None
-            try:
-                yield page.result()
-            except StopAsyncIteration:
-                return
+        with draining.leaving(spend):
+            while True:
+                coming = coming or asyncio.ensure_future(anext(pages))
+                await asyncio.wait(
+                    {coming, spent}, timeout=budget.pause, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not coming.done():
+                    yield None
+                    continue
+                page, coming = coming, None
+                try:
+                    yield page.result()
+                except StopAsyncIteration:
+                    return
     finally:
         if coming is not None:
             coming.cancel()
