@@ -17,7 +17,14 @@ from .access import requests as access
 from .access.callers import Caller
 from .access.database import in_database, in_database_soon, in_files
 from .core import requests, schema
-from .core.errors import BadParameters, BadRequest, DjsciError, NotAuthenticated, TooLarge
+from .core.errors import (
+    BadParameters,
+    BadRequest,
+    DjsciError,
+    Draining,
+    NotAuthenticated,
+    TooLarge,
+)
 from .guest.requests import HandlerRequest
 from .models import PrivateFile
 
@@ -229,6 +236,14 @@ async def failed(run: runs.RunView, *, caller: Caller) -> HttpResponse:
     """The problem of a run that did not succeed; its traceback for those who read the source."""
     may_read = await in_database(reads_source, caller, run.file_id)
     return problems.as_response(problems.outcome(run, with_traceback=may_read))
+
+
+def left_running(run_id: str) -> HttpResponse:
+    """The problem for who waits for a run that goes on elsewhere while this server stops."""
+    error = Draining("The server is shutting down. The run goes on: ask for it, do not call again.")
+    answer = problems.as_response({**problems.problem(error), "run": run_id})
+    answer["Retry-After"] = str(problems.RETRY_SECONDS)
+    return answer
 
 
 def reads_source(caller: Caller, file_id: str) -> bool:

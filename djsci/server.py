@@ -21,7 +21,8 @@ logger = logging.getLogger("djsci.server")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 MOST_FRAME = 4 << 20  # bytes that a server takes of a socket, so that our own cap can answer
-FLUSH = 5.0  # seconds that the last answers get to leave the buffers
+FLUSH = 5.0  # seconds that the last answers get to be made, and then to leave the buffers
+HURRIED = 1.0  # the same after a second signal
 Scope = MutableMapping[str, Any]
 Message = Callable[..., Awaitable[Any]]
 
@@ -40,6 +41,10 @@ class Traffic:
         self.is_quiet.clear()
         try:
             await self.application(scope, receive, send)
+        except asyncio.CancelledError:
+            if not draining.is_over():
+                raise
+            logger.info("cut off what took no notice of the end: %s", scope["type"])
         finally:
             self.in_flight -= 1
             if not self.in_flight:
@@ -97,7 +102,15 @@ class Drain:
         except Exception:
             logger.exception("draining failed")
         finally:
+            await self._send_away()
             await self.stop()
+
+    async def _send_away(self) -> None:
+        """Have those answered who still wait for runs, of other executors by now."""
+        draining.end()
+        patience = HURRIED if self._hurry.is_set() else FLUSH
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.traffic.is_quiet.wait(), patience)
 
     async def _quiet_or_hurried(self, patience: float) -> None:
         either = [
@@ -228,7 +241,7 @@ def _serve_uvicorn(traffic: Traffic, host: str, port: int, lame_duck: float) -> 
             proxy_headers=False,  # djsci believes TRUSTED_PROXIES only
             ws_max_size=MOST_FRAME,
             ws_per_message_deflate=False,
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=3,  # all were told to go FLUSH ago
         )
     )
     try:

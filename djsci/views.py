@@ -41,7 +41,7 @@ async def _run(request: HttpRequest, name_id: str) -> HttpResponseBase:
     await surface.release_connections()
     run = await runs.finish(run_id, wait=None)
     if run is None:
-        raise NotFound
+        return calling.left_running(run_id)
     return await calling.bare_result(run, caller=caller)
 
 
