@@ -191,4 +191,6 @@ def test_caddy_reads_its_configuration(site: str):
     text = json.dumps(site_server)
     assert f'"max_size": {21 << 20}' in text
     assert all(f'"dial": "web{number}:8000"' in text for number in (1, 2))
+    assert '"retry_match": [{"method": ["HEAD"]}]' in text  # no GET twice
+    assert '"keep_alive": {"enabled": false}' in text
     assert site_server["listen"] == ([":8080"] if site.startswith(":") else [":8443"])
