@@ -70,6 +70,18 @@ def active(place: Place) -> Any:
         return app.control.inspect(destination=[name], timeout=10, limit=1).active()
 
 
+def test_a_workers_log_is_the_projects_one_object_a_line(alone: Place, tmp_path: Path):
+    run_id = alone.start(folder=str(tmp_path))
+    alone.ended(run_id)
+    log = alone.worker.log
+    line = until(lambda: next((one for one in log.read_text().splitlines() if run_id in one), None))
+    said = json.loads(line)
+    assert (said["logger"], said["run"], said["lease"]) == ("djsci.runs", run_id, 1)
+    assert said["executor"]
+    said = json.loads(next(one for one in log.read_text().splitlines() if " ready." in one))
+    assert (said["logger"], said["level"]) == ("celery.apps.worker", "info")
+
+
 def test_x1_bells_that_come_while_a_dead_owner_holds_the_lease_are_not_the_only_ones(
     place: Place, tmp_path: Path
 ):
