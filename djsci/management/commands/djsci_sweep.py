@@ -1,12 +1,16 @@
 """`manage.py djsci_sweep`: end what vanished executors left, for sites without a running one."""
 
+import logging
 import time
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
 
 from djsci import conf
 from djsci.runs import dispatch, sweep
+
+logger = logging.getLogger("djsci.sweep")
 
 
 class Command(BaseCommand):
@@ -17,12 +21,16 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         looks = sweep.Looks()
-        sweep.sweep(looks)
-        while True:
+        while not options["once"]:
+            try:
+                sweep.sweep(looks)
+            except Exception as error:
+                logger.warning("a sweep failed: %s: %s", type(error).__name__, error)
+                connections.close_all()
             time.sleep(2 * conf.get("HEARTBEAT"))
-            sweep.sweep(looks)
-            if options["once"]:
-                if looks.aside is not None:
-                    looks.aside.join()
-                dispatch.current().close(10)
-                return
+        sweep.sweep(looks)
+        time.sleep(2 * conf.get("HEARTBEAT"))
+        sweep.sweep(looks)
+        if looks.aside is not None:
+            looks.aside.join()
+        dispatch.current().close(10)
