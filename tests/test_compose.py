@@ -120,6 +120,12 @@ def test_what_is_named_exists():
     assert "bubblewrap" in container
 
 
+def test_valkey_refuses_writes_before_it_is_killed_for_its_memory():
+    valkey = SERVICES["valkey"]
+    [most] = re.findall(r"--maxmemory (\d+)mb", valkey["command"][-1])
+    assert int(most) <= 0.8 * int(valkey["mem_limit"].removesuffix("m"))
+
+
 def test_no_secret_has_a_default():
     for name in re.findall(r"\$\{(\w*PASSWORD\w*)[^}]*\}", TEXT):
         assert re.search(rf"\$\{{{name}:\?", TEXT)
