@@ -96,6 +96,33 @@ def test_b4_deployed_behind_tls_django_has_nothing_to_warn_of(tmp_path: Path):
     assert "no issues" in said
 
 
+def test_behind_tls_metrics_and_probes_are_answered_without_it():
+    """A scraper and a kubelet ask a process itself: by http, and by its address or loopback."""
+    with live.server(
+        "uvicorn", environment={"DJSCI_HTTPS": "1", "DJSCI_HOSTS": "127.0.0.1,10.1.2.3"}
+    ) as site:
+        staff = site.seed({"users": [{"name": "ada", "superuser": True}]}).bearer("ada")
+        elsewhere = {**staff, "X-Forwarded-For": "10.1.2.9", "Host": "10.1.2.3:8000"}
+
+        def status(path: str, **headers: str) -> int:
+            return httpx.get(f"{site.url}/djsci/{path}", headers=headers, timeout=30).status_code
+
+        assert [status("metrics"), status("metrics/")] == [200, 200]
+        assert status("metrics", **elsewhere) == 200
+        assert status("metrics", **{**elsewhere, "Authorization": "Bearer no"}) == 404
+        assert status("metrics", **{**elsewhere, "Host": "10.1.2.4:8000"}) == 400
+        assert status("health/ready", Host="10.1.2.3:8000") == 200
+        assert [status("console/"), status("metrics/x")] == [301, 301]
+
+
+def test_the_project_sets_of_celery_what_a_host_is_told_to_set():
+    text = (ROOT / "asgi_project/settings.py").read_text(encoding="utf-8")
+    [told] = [block for block in blocks("docs/celery.md", "python") if "CELERY_" in block]
+    lines = [line for line in told.splitlines() if not line.startswith("CELERY_BROKER_URL")]
+    assert len(lines) > 3
+    assert [line for line in lines if f"\n{line}" not in text] == []
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files of a fresh clone, in a folder whose name has spaces, with this environment."""
