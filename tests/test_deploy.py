@@ -24,10 +24,15 @@ DOCUMENTS: list[dict[str, Any]] = [
     for document in yaml.safe_load_all(block)
 ]
 PODS = {
-    document["metadata"]["name"]: document["spec"]["template"]["spec"]
+    document["metadata"].get("name", "djsci-run"): document["spec"]["template"]["spec"]
     for document in DOCUMENTS
     if document.get("kind") in ("Deployment", "Job")
 }
+
+
+def of_kind(kind: str) -> dict[str, Any]:
+    [found] = [document for document in DOCUMENTS if document.get("kind") == kind]
+    return found
 
 
 def test_every_pod_drains_and_has_no_rights_to_spare():
@@ -37,7 +42,10 @@ def test_every_pod_drains_and_has_no_rights_to_spare():
         assert pod["automountServiceAccountToken"] is False
         assert pod["securityContext"]["runAsUser"] == 10001
         assert pod["securityContext"]["seccompProfile"]["type"] == "Localhost"
+        assert pod["securityContext"]["appArmorProfile"] == {"type": "Unconfined"}
+        assert pod["hostUsers"] is False
         [container] = pod["containers"]
+        assert container["securityContext"]["procMount"] == "Unmasked"
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -51,20 +59,58 @@ def test_probes_ask_what_is_served():
     assert asked == ["/djsci/health/live", "/djsci/health/ready"]
 
 
-def test_a_queue_scales_by_the_age_of_its_oldest_run():
-    [scaled] = [document for document in DOCUMENTS if document.get("kind") == "ScaledObject"]
-    assert scaled["spec"]["scaleTargetRef"]["name"] in PODS
-    [trigger] = scaled["spec"]["triggers"]
-    metric = trigger["metadata"]["query"].partition("(")[2].partition("{")[0]
-    sources = [path.read_text() for path in (ROOT / "djsci/web").glob("*.py")]
-    assert metric.startswith("djsci_")
-    assert any(f'"{metric.removeprefix("djsci_")}"' in text for text in sources)
+def test_a_pod_that_serves_answers_to_its_own_address():
+    [container] = PODS["djsci-web"]["containers"]
+    address, hosts = container["env"]
+    assert address["valueFrom"] == {"fieldRef": {"fieldPath": "status.podIP"}}
+    assert f"$({address['name']})" in hosts["value"].split(",")
+    assert "127.0.0.1" in hosts["value"].split(",")  # the probes
 
 
-def test_the_task_of_fargate_is_json():
+def test_a_queue_scales_by_what_waits_and_what_runs():
+    spec = of_kind("ScaledObject")["spec"]
+    pod = PODS[spec["scaleTargetRef"]["name"]]
+    sources = "".join(path.read_text() for path in (ROOT / "djsci/web").glob("*.py"))
+    queries = [trigger["metadata"]["query"] for trigger in spec["triggers"]]
+    assert queries == [
+        'max(djsci_queue_oldest_seconds{queue="default"})',
+        'max(djsci_slots{queue="default",busy="true"})',
+    ]
+    for query, trigger in zip(queries, spec["triggers"], strict=True):
+        metric = query.partition("(djsci_")[2].partition("{")[0]
+        assert f'"{metric}"' in sources
+        assert trigger["metadata"]["ignoreNullValues"] == "false"  # no figure is not an empty queue
+    command = pod["containers"][0]["command"]
+    assert command[command.index("-c") + 1] == spec["triggers"][1]["metadata"]["threshold"]
+
+
+def test_a_worker_that_is_scaled_away_may_end_its_runs():
+    pod = PODS["djsci-worker-default"]
+    [options] = pod["containers"][0]["env"]
+    drain = json.loads(options["value"])["DRAIN"]
+    assert drain >= conf.DEFAULTS["TIMEOUT"]
+    assert pod["terminationGracePeriodSeconds"] >= drain + 15
+    behaviour = of_kind("ScaledObject")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]
+    assert 0 < behaviour["behavior"]["scaleDown"]["stabilizationWindowSeconds"] <= 3600
+
+
+def test_a_job_whose_run_is_gone_ends():
+    job = of_kind("Job")["spec"]
+    assert "podFailurePolicy" not in job  # Ignore would make pods for ever
+    tries = sum(min(10 * 2**number, 360) for number in range(job["backoffLimit"]))
+    assert tries > conf.DEFAULTS["LEASE"] + 15  # a run that is queued again is found
+    assert job["activeDeadlineSeconds"] > tries + conf.DEFAULTS["TIMEOUT"]
+
+
+def test_the_task_of_fargate_can_read_its_secrets_and_the_contents():
     [block] = blocks("docs/deploy.md", "json")
-    [container] = json.loads(block)["containerDefinitions"]
+    task = json.loads(block)
+    [container] = task["containerDefinitions"]
     assert container["stopTimeout"] >= STOP
+    assert task["executionRoleArn"]
+    assert {"DATABASE_URL", "DJSCI_SECRET_KEY"} == {one["name"] for one in container["secrets"]}
+    [volume], [mount] = task["volumes"], container["mountPoints"]
+    assert (mount["sourceVolume"], mount["containerPath"]) == (volume["name"], "/data")
 
 
 def test_the_plain_profile_has_no_conditions_and_allows_what_bubblewrap_calls():
