@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ POSTGRESQL_OPTIONS = {
     "options": "-c statement_timeout=30000 -c lock_timeout=5000"
     " -c idle_in_transaction_session_timeout=60000",
 }
+# The index of a large table takes its time. Who waits for a lock holds up all that come after.
+MIGRATING = {"options": "-c lock_timeout=5000"}
 BROKER = os.environ.get("DJSCI_BROKER") or os.environ.get("CELERY_BROKER_URL", "")
 
 
@@ -91,6 +94,7 @@ def database(url: str, data: Path) -> dict[str, Any]:
         settings["OPTIONS"] = {**SQLITE_OPTIONS, **options}
     elif settings["ENGINE"].endswith("postgresql"):
         # Under ASGI a connection kept between requests is a connection lost; the pool keeps them.
-        settings["OPTIONS"] = {**POSTGRESQL_OPTIONS, **options}
+        migrating = MIGRATING if sys.argv[1:2] == ["migrate"] else {}
+        settings["OPTIONS"] = {**POSTGRESQL_OPTIONS, **migrating, **options}
         settings["CONN_HEALTH_CHECKS"] = True
     return settings

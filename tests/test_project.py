@@ -73,6 +73,24 @@ def test_postgresql_gets_a_pool_and_no_connection_is_kept(tmp_path: Path):
     assert "statement_timeout=30000" in settings["OPTIONS"]["options"]
 
 
+def test_a_migration_may_take_its_time_but_no_lock_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    import psycopg
+
+    found = {}
+    for command in ("migrate", "djsci_run"):
+        monkeypatch.setattr(sys, "argv", ["manage.py", command, "--verbosity", "0"])
+        with live.new_database(servers.postgres_url(), is_empty=True) as url:
+            options = environment.database(url, tmp_path)["OPTIONS"]["options"]
+            with psycopg.connect(url, options=options) as connection:
+                found[command] = [
+                    connection.execute(f"SHOW {name}_timeout").fetchone()
+                    for name in ("statement", "lock")
+                ]
+    assert found == {"migrate": [("0",), ("5s",)], "djsci_run": [("30s",), ("5s",)]}
+
+
 def manage(*arguments: str, folder: Path = ROOT, **variables: str) -> str:
     """What a Django command of the stand-alone project writes."""
     done = subprocess.run(
