@@ -1,17 +1,17 @@
 """An HTTP request that runs a file: who asks, with what, and the run that comes of it."""
 
 import re
-from collections.abc import Iterator
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
 from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest, HttpResponse
 from django.middleware.csrf import get_token
 from django.shortcuts import render
 from django.utils.http import content_disposition_header
 
-from . import conf, policy, problems, runs, uploads
+from . import conf, form_bodies, policy, problems, runs, uploads
 from .access import permissions
 from .access import requests as access
 from .access.callers import Caller
@@ -97,7 +97,7 @@ async def start(
 ) -> str:
     """Start a run of the file whose request is this one; the run's id. `rest`: its `path_info`."""
     body = await read_body(request, most=conf.get("UPLOAD_LIMIT") + OVERHEAD)
-    is_short = len(body) <= _SHORT and request.content_type != "multipart/form-data"
+    is_short = len(body) <= _SHORT and request.content_type != form_bodies.MULTIPART
     if is_short:  # nothing to read or to parse that would be worth another thread
         handed = _handed(request, body, rest)
     else:
@@ -107,7 +107,7 @@ async def start(
         caller=caller,
         trigger=trigger,
         request=handed,
-        text_parameters=_text_parameters(request),
+        text_parameters={**dict(request.GET.lists()), **dict(handed.POST.lists())},
         parameters=_json_parameters(request, body),
     )
     return started.run_id
@@ -115,18 +115,25 @@ async def start(
 
 def _handed(request: HttpRequest, body: bytes, rest: str | None) -> HandlerRequest:
     """The plain values of a Django request; what must stay here is taken out by `core`."""
+    form, parts = form_bodies.read(request, body)
+    fields = [(key, text) for key, texts in form.lists() for text in texts if key != _CSRF_FIELD]
+    headers, meta = dict(request.headers), request.META
+    if _CSRF_FIELD in form and body:
+        body = form_bodies.without(request, body, _CSRF_FIELD)
+        headers["Content-Length"] = str(len(body))
+        meta = {**meta, "CONTENT_LENGTH": str(len(body))}
     return requests.build(
         method=request.method or "GET",
         path=request.path,
         path_info=request.path_info if rest is None else rest,
         query=request.META.get("QUERY_STRING", ""),
-        headers=dict(request.headers),
+        headers=headers,
         cookies=request.COOKIES,
         body=body,
         content_type=request.META.get("CONTENT_TYPE", ""),
-        post=[(key, value) for key, values in _form(request).items() for value in values],
-        files=list(_files(request)),
-        meta=request.META,
+        post=fields,
+        files=[(field, _file(part)) for field, each in parts.lists() for part in each],
+        meta=meta,
         dropped_cookies=(
             settings.SESSION_COOKIE_NAME,
             settings.CSRF_COOKIE_NAME,
@@ -135,27 +142,9 @@ def _handed(request: HttpRequest, body: bytes, rest: str | None) -> HandlerReque
     )
 
 
-def _form(request: HttpRequest) -> dict[str, list[str]]:
-    """The form without what our own page put in."""
-    return {key: values for key, values in request.POST.lists() if key != _CSRF_FIELD}
-
-
-def _files(request: HttpRequest) -> Iterator[tuple[str, requests.UploadedFile]]:
-    for field, parts in request.FILES.lists():
-        for part in parts:
-            yield (
-                field,
-                requests.UploadedFile(
-                    name=part.name or "",
-                    content_type=part.content_type or "",
-                    content=part.read(),
-                ),
-            )
-
-
-def _text_parameters(request: HttpRequest) -> dict[str, list[str]]:
-    """Query, then form: the later wins."""
-    return {**dict(request.GET.lists()), **_form(request)}
+def _file(part: "UploadedFile[bytes]") -> requests.UploadedFile:
+    kind = part.content_type or ""
+    return requests.UploadedFile(name=part.name or "", content_type=kind, content=part.read())
 
 
 def _json_parameters(request: HttpRequest, body: bytes) -> dict[str, Any] | None:

@@ -2,14 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any
 
-from django.core.files.uploadedfile import UploadedFile
-from django.http import HttpRequest, QueryDict
-from django.utils.datastructures import MultiValueDict
+from django.http import HttpRequest
 
-from djsci import calling, conf
+from djsci import calling, conf, form_bodies
 from djsci.access.database import in_files
 from djsci.core.errors import BadParameters, BadRequest, TooLarge
 from djsci.models import Version
@@ -26,7 +23,7 @@ async def json_object(request: HttpRequest, known: Collection[str]) -> dict[str,
     body = await calling.read_body(request, most=JSON_LIMIT)
     if len(body) > JSON_LIMIT:
         raise TooLarge(f"The body has more than {JSON_LIMIT} bytes.")
-    is_form = request.content_type == "multipart/form-data"
+    is_form = request.content_type == form_bodies.MULTIPART
     if not body.strip() or (is_form and not request.POST and not request.FILES):
         return {}
     value = await in_files(calling.strict_json, body)
@@ -64,7 +61,7 @@ async def upload(request: HttpRequest, *, present: Version | None = None) -> Upl
     entry of `present`, whose companions stay. Raises `BadRequest`, `TooLarge`.
     """
     body = await calling.read_body(request, most=conf.get("UPLOAD_LIMIT") + calling.OVERHEAD)
-    if request.content_type == "multipart/form-data":
+    if request.content_type == form_bodies.MULTIPART:
         return await in_files(_from_form, request, body)
     if present is None:
         message = "Send a form (multipart/form-data) with the entry as `file`."
@@ -73,7 +70,7 @@ async def upload(request: HttpRequest, *, present: Version | None = None) -> Upl
 
 
 def _from_form(request: HttpRequest, body: bytes) -> Upload:
-    fields, parts = _parsed(request, body)
+    fields, parts = form_bodies.read(request, body)
     entries = parts.getlist("file")
     if len(entries) != 1:
         message = "Exactly one `file` is needed: the entry; companions are `files`."
@@ -90,12 +87,3 @@ def _from_form(request: HttpRequest, body: bytes) -> Upload:
         files=files,
         fields={key: str(value) for key, value in fields.items()},
     )
-
-
-def _parsed(
-    request: HttpRequest, body: bytes
-) -> tuple[QueryDict, "MultiValueDict[str, UploadedFile[bytes]]"]:
-    """The form of any method; Django parses that of a POST only."""
-    if request.method == "POST":
-        return request.POST, request.FILES
-    return request.parse_file_upload(request.META, BytesIO(body))

@@ -5,13 +5,15 @@ import json
 import os
 import sys
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.middleware.csrf import get_token
 from django.test import AsyncClient, Client, override_settings
+from django.test.client import BOUNDARY, MULTIPART_CONTENT, encode_multipart
 
-from djsci import conf
+from djsci import conf, form_bodies
 from djsci.access.database import in_database
 from djsci.models import Run
 from djsci.web import tables
@@ -136,6 +138,72 @@ async def test_a_large_body_reaches_the_handler_and_a_larger_one_does_not(make_f
     with override_settings(DJSCI={"UPLOAD_LIMIT": 1 << 20}):
         answer = await program.post("/djsci/call/size/", body, content_type="text/plain")
     assert problem_of(answer)["type"] == "too_large"
+
+
+@pytest.mark.parametrize("method", ["put", "patch", "delete"])
+async def test_a_form_is_read_whatever_the_method(echo, program, method):
+    send = getattr(program, method)
+    form = "application/x-www-form-urlencoded"
+    said = (await send("/djsci/call/echo/?n=1", "n=6&word=a+b", content_type=form)).json()
+    assert (said["n"], said["word"], said["POST"]) == (6, "a b", {"n": "6", "word": "a b"})
+    part = SimpleUploadedFile("a.csv", b"1,2", content_type="text/csv")
+    body = encode_multipart(BOUNDARY, {"table": part, "n": "4"})
+    said = (await send("/djsci/call/echo/", body, content_type=MULTIPART_CONTENT)).json()
+    assert (said["n"], said["files"]) == (4, {"table": ["a.csv", 3, "1,2"]})
+    other = await send("/djsci/call/echo/", b"n=1", content_type=f"{form}; charset=utf-16")
+    assert problem_of(other)["type"] == "bad_request"
+    broken = await send("/djsci/call/echo/", b"n=1", content_type="multipart/form-data")
+    assert problem_of(broken)["type"] == "bad_request"
+
+
+FORM_FIELD = "csrfmiddlewaretoken"
+
+
+@pytest.mark.parametrize("kind", ["urlencoded", "multipart"])
+async def test_the_callers_csrf_token_is_in_no_part_of_the_request(make_file, browser, rf, kind):
+    code = """
+def djsci_handler(request):
+    return [request.body.decode("latin-1"), dict(request.POST),
+            request.META["CONTENT_LENGTH"], request.headers["Content-Length"]]
+"""
+    file = await in_database(make_file, code, engine="thread")
+    token = get_token(rf.get("/"))
+    browser.cookies["csrftoken"] = token
+    fields = {"a": "1", FORM_FIELD: token, "b": "x\r\n--y"}
+    kept = {name: text for name, text in fields.items() if name != FORM_FIELD}
+    if kind == "multipart":
+        body, whole = (encode_multipart(BOUNDARY, each) for each in (fields, kept))
+        content_type = f"multipart/form-data; boundary={BOUNDARY}"
+    else:
+        body, whole = (urlencode(each).encode() for each in (fields, kept))
+        content_type = "application/x-www-form-urlencoded"
+    for address in ("call", "sync_py"):
+        path = f"/djsci/{address}/{file.pk}/"
+        own = {"Sec-Fetch-Site": "same-origin"}
+        answer = await browser.post(path, body, content_type=content_type, headers=own)
+        length = str(len(whole))
+        assert answer.json() == [whole.decode(), kept, length, length], answer.content
+        assert token not in (await Run.objects.alatest("created")).request
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "rest"),
+    [
+        ("application/x-www-form-urlencoded", b"csrf%6Diddlewaretoken=x&b=2&=&b", b"b=2&=&b"),
+        (
+            "multipart/form-data; boundary=q",
+            b'--q\r\nContent-Disposition: form-data; name=" csrfmiddlewaretoken"\r\n\r\nx\r\n--q'
+            b"\nX: y\r\n\r\n--q\r\ncontent-disposition:form-data; name=b\r\n\r\n\xff\r\n--q--\r\n",
+            b"--q\nX: y\r\n\r\n--q\r\ncontent-disposition:form-data; name=b\r\n\r\n\xff"
+            b"\r\n--q--\r\n",
+        ),
+        ("text/plain", b"csrfmiddlewaretoken=x", b"csrfmiddlewaretoken=x"),
+    ],
+    ids=["urlencoded", "multipart", "no form"],
+)
+def test_a_field_is_taken_out_of_a_form_and_the_rest_stays(rf, content_type, body, rest):
+    request = rf.post("/", body, content_type=content_type)
+    assert form_bodies.without(request, body, FORM_FIELD) == rest
 
 
 async def test_credentials_never_reach_the_handler(echo, browser):
