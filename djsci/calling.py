@@ -2,7 +2,6 @@
 
 import re
 from tempfile import SpooledTemporaryFile
-from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -16,15 +15,8 @@ from .access import permissions
 from .access import requests as access
 from .access.callers import Caller
 from .access.database import in_database, in_database_soon, in_files
-from .core import requests, schema
-from .core.errors import (
-    BadParameters,
-    BadRequest,
-    DjsciError,
-    Draining,
-    NotAuthenticated,
-    TooLarge,
-)
+from .core import requests
+from .core.errors import DjsciError, Draining, NotAuthenticated, TooLarge
 from .guest.requests import HandlerRequest
 from .models import PrivateFile
 
@@ -108,7 +100,6 @@ async def start(
         trigger=trigger,
         request=handed,
         text_parameters={**dict(request.GET.lists()), **dict(handed.POST.lists())},
-        parameters=_json_parameters(request, body),
     )
     return started.run_id
 
@@ -145,28 +136,6 @@ def _handed(request: HttpRequest, body: bytes, rest: str | None) -> HandlerReque
 def _file(part: "UploadedFile[bytes]") -> requests.UploadedFile:
     kind = part.content_type or ""
     return requests.UploadedFile(name=part.name or "", content_type=kind, content=part.read())
-
-
-def _json_parameters(request: HttpRequest, body: bytes) -> dict[str, Any] | None:
-    kind = request.content_type or ""
-    if not body or not (kind == "application/json" or kind.endswith("+json")):
-        return None
-    value = strict_json(body)
-    return value if isinstance(value, dict) else None
-
-
-def strict_json(body: bytes) -> Any:
-    """The value of a JSON body. Raises `BadRequest`; `BadParameters` for what cannot be kept."""
-    try:
-        return schema.parse_json(body)
-    except BadRequest as error:
-        if not error.errors:
-            raise
-        fields = [
-            {**item, "field": str(item["field"]).removeprefix("parameters.") or "parameters"}
-            for item in error.errors
-        ]
-        raise BadParameters(error.detail, errors=fields) from error
 
 
 def preferred_wait(request: HttpRequest) -> int | None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import BadRequest
+from .errors import BadParameters, BadRequest
 from .events import clean
 
 DEPTH_LIMIT = 100
@@ -52,6 +52,20 @@ def parse_json(text: str | bytes) -> Any:
             f"The JSON {problem} at {place or '$'}.", errors=[{"field": place, "message": problem}]
         )
     return value
+
+
+def strict_json(body: bytes) -> Any:
+    """The value of a JSON body. Raises `BadRequest`; `BadParameters` for what cannot be kept."""
+    try:
+        return parse_json(body)
+    except BadRequest as error:
+        if not error.errors:
+            raise
+        fields = [
+            {**item, "field": str(item["field"]).removeprefix("parameters.") or "parameters"}
+            for item in error.errors
+        ]
+        raise BadParameters(error.detail, errors=fields) from error
 
 
 def oddities(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -11,6 +11,8 @@ from typing import Any
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
+from djsci.guest.requests import HandlerRequest
+
 from . import jsontext
 from .errors import BadParameters, BadRequest
 from .formats import NUMBER, checker
@@ -76,6 +78,32 @@ def validate(
         detail = "; ".join(f"{error['field']}: {error['message']}" for error in errors[:5])
         raise BadParameters(f"The parameters do not fit. {detail}.", errors=errors)
     return given
+
+
+def of_request(
+    schema: Mapping[str, Any],
+    request: HandlerRequest,
+    text: Mapping[str, list[str]],
+    *,
+    are_declared: bool,
+) -> dict[str, Any]:
+    """What an HTTP request gives: `text` (its query and form), then the JSON object in its body.
+
+    Where no parameters `are_declared` the request itself is all that the code is given: what is no
+    JSON, or cannot be kept, is left to the code. Else raises `BadRequest`, `BadParameters`.
+    """
+    values = from_text(schema, text)
+    kind = request.content_type
+    try:
+        if request.body and (kind == "application/json" or kind.endswith("+json")):
+            body = jsontext.strict_json(request.body)
+            values |= body if isinstance(body, dict) else {}
+    except (BadRequest, BadParameters):
+        if are_declared:
+            raise
+    if are_declared:
+        return values
+    return {key: value for key, value in values.items() if not any(jsontext.oddities({key: value}))}
 
 
 def from_text(schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from .events import clean
 from .handlers import Function
 from .jsontext import oddities, parse_json
 from .names import Names
-from .parameters import from_text, validate
+from .parameters import from_text, of_request, validate
 from .syntax import Unparsable, parse_expression
 
 __all__ = [
@@ -21,7 +21,9 @@ __all__ = [
     "handler_schema",
     "of_handler",
     "of_parameters_cell",
+    "of_request",
     "parse_json",
+    "takes_any",
     "validate",
 ]
 
@@ -57,6 +59,13 @@ def handler_schema(node: Function, trees: ast.Module | Iterable[ast.Module]) -> 
         schema["required"] = required
     schema["additionalProperties"] = node.args.kwarg is not None or not pairs
     return schema
+
+
+def takes_any(schema: Schema, node: Function | None = None) -> bool:
+    """Whether code of this schema is given parameters; not a function that takes a request only."""
+    if node is not None and not node.args.kwarg and not schema.get("properties"):
+        return False
+    return bool(schema.get("properties") or schema.get("additionalProperties", True))
 
 
 def of_parameters_cell(tree: ast.Module, text: str, trees: Sequence[ast.Module]) -> Schema:

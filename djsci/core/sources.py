@@ -39,6 +39,7 @@ class Source:
     shim: str = ""  # of the adapter: Python that makes the handler, beside the file
     is_script: bool = False  # the shim runs the file; nothing loads it first
     parameters: Mapping[str, Any] = field(default_factory=dict)  # JSON Schema of an object
+    takes_parameters: bool = True  # False: it is given the request only, or nothing
     kernel: str = "python3"  # the kernelspec that runs it
     language: str = "python"
     needs_kernel: bool = False
@@ -121,7 +122,9 @@ def _read_python(name: str, data: bytes, files: Mapping[str, bytes], adapter: st
     )
     handler = handlers.find([tree]) or _companions_handler([tree], files)
     if handler is not None and adapter in (adapters.AUTO, adapters.HANDLER):
-        return replace(source, parameters=schema.of_handler(handler.node, [tree]))
+        parameters = schema.of_handler(handler.node, [tree])
+        takes = schema.takes_any(parameters, handler.node)
+        return replace(source, parameters=parameters, takes_parameters=takes)
     code = adapters.Code(kind="py", texts=(text,), trees=(tree,))
     found = adapters.find(code) if adapter == adapters.AUTO else adapters.known().get(adapter)
     if found is None and adapter in (adapters.AUTO, adapters.HANDLER):
@@ -136,6 +139,7 @@ def _adapted(
     if found is None or not found.reads(code):
         raise NoHandler(f"The adapter {name!r} does not read {source.name}.")
     unplayed = found.unplayed(code)
+    parameters = found.parameters(code)
     return replace(
         source,
         cells=tuple(
@@ -144,7 +148,8 @@ def _adapted(
         ),
         has_handler=True,
         adapter=found.name,
-        parameters=found.parameters(code),
+        parameters=parameters,
+        takes_parameters=found.takes_parameters(code) and schema.takes_any(parameters),
         shim=found.shim(code),
         is_script=found.is_script,
     )
@@ -185,6 +190,7 @@ def _read_notebook(
             has_handler=False,
             adapter=adapters.NOTEBOOK,
             parameters=schema.NO_PARAMETERS,
+            takes_parameters=False,
             kernel=kernel.name,
             language=kernel.language,
             needs_kernel=True,
@@ -196,6 +202,7 @@ def _read_notebook(
     handler = handlers.find(trees) or _companions_handler(trees, files)
     if adapter == adapters.NOTEBOOK:
         handler = None
+    parameters = _parameters(handler, parsed, trees)
     source = Source(
         name=name,
         kind="ipynb",
@@ -203,7 +210,8 @@ def _read_notebook(
         files=dict(files),
         has_handler=handler is not None,
         adapter=adapters.NOTEBOOK if handler is None else adapters.HANDLER,
-        parameters=_parameters(handler, parsed, trees),
+        parameters=parameters,
+        takes_parameters=schema.takes_any(parameters, handler.node if handler else None),
         needs_kernel=handlers.needs_kernel(trees, [cell.text for cell in cells]),
         warnings=tuple(warnings),
         requirements=requirements.read(

@@ -72,9 +72,10 @@ async def start(
 ) -> Started:
     """Admit a call of a file's present version.
 
-    With `request` (classic URLs, `call/`) parameters are `text_parameters`, then the JSON object
-    `parameters`; unknown ones are ignored. Without, `parameters` alone make a POST whose JSON body
-    they are, and unknown ones are refused; `files` go with them by the path of their parameter.
+    With `request` (classic URLs, `call/`) parameters are `text_parameters`, then the JSON object in
+    its body, then `parameters`; unknown ones are ignored. Without, `parameters` alone make a POST
+    whose JSON body they are, and unknown ones are refused; `files` go with them by the path of
+    their parameter.
     Raises `NotFound`, `Forbidden`, `BadParameters`,
     `SourceInvalid`, `NoHandler`, `LimitReached`, `Conflict`, `Draining`, `IsolationUnavailable`.
     """
@@ -116,7 +117,10 @@ def _prepare(
     user = _user(asked.caller)
     is_strict = request is None
     sent = request or requests.build(files=files)
-    values = {**schema.from_text(source.parameters, text or {}), **parameters}
+    values = schema.of_request(
+        source.parameters, sent, text or {}, are_declared=source.takes_parameters
+    )
+    values = {**values, **parameters}
     values = attachments.attach(source.parameters, values, sent)
     checked = schema.validate(source.parameters, values, is_text=False, is_strict=is_strict)
     checked, more = attachments.detach(source.parameters, checked)

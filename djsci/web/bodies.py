@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from djsci import calling, conf, form_bodies
 from djsci.access.database import in_files
 from djsci.core.errors import BadParameters, BadRequest, TooLarge
+from djsci.core.jsontext import strict_json
 from djsci.models import Version
 
 JSON_LIMIT = 1 << 20
@@ -26,7 +27,7 @@ async def json_object(request: HttpRequest, known: Collection[str]) -> dict[str,
     is_form = request.content_type == form_bodies.MULTIPART
     if not body.strip() or (is_form and not request.POST and not request.FILES):
         return {}
-    value = await in_files(calling.strict_json, body)
+    value = await in_files(strict_json, body)
     if not isinstance(value, dict):
         raise BadRequest("The body is not a JSON object.")
     unknown = sorted(set(value) - set(known))

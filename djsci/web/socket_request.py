@@ -8,7 +8,6 @@ from urllib.parse import parse_qsl, urlencode
 
 from djsci.core import requests
 from djsci.core.errors import BadRequest
-from djsci.core.jsontext import parse_json
 from djsci.guest.requests import HandlerRequest
 
 from .incoming import Start
@@ -22,15 +21,10 @@ def call_of(start: Start, *, path: str) -> dict[str, Any]:
     if start.request is None:
         return {"parameters": dict(start.parameters)}
     request = _request(start.request, path=path)
-    call: dict[str, Any] = {
+    return {
         "request": request,
         "text_parameters": {**dict(request.GET.lists()), **dict(request.POST.lists())},
     }
-    if request.body and request.content_type.endswith("json"):
-        value = parse_json(request.body)
-        if isinstance(value, dict):
-            call["parameters"] = value
-    return call
 
 
 def _request(values: Mapping[str, Any], *, path: str) -> HandlerRequest:

@@ -134,6 +134,38 @@ def test_parameters_are_those_of_the_format():
     assert read(GATEWAY).parameters["properties"] == {}
 
 
+@pytest.mark.parametrize(
+    ("code", "takes"),
+    [
+        ("def djsci_handler(request): pass", False),
+        ("def djsci_handler(): pass", False),
+        ("def djsci_handler(request, n=1): pass", True),
+        ("def djsci_handler(request, *, n): pass", True),
+        ("def djsci_handler(request, **rest): pass", True),
+        ("from helpers import djsci_handler", True),
+        (MAIN, True),
+        ("def main(): pass", False),
+        (LAMBDA, True),
+        ("def lambda_handler(event, context): pass", True),
+        (GATEWAY, False),
+        (SCRIPT, True),
+        ("import functions_framework\n@functions_framework.http\ndef f(request): pass", False),
+    ],
+)
+def test_who_takes_parameters_and_who_the_request_only(code: str, takes: bool):
+    assert read(code).takes_parameters is takes
+
+
+def test_a_notebook_takes_parameters_by_its_handler_or_its_cell():
+    for texts, takes in (
+        (["1"], False),
+        (["def djsci_handler(request): pass"], False),
+        (["def djsci_handler(request, n): pass"], True),
+    ):
+        book = sources.read("a.ipynb", {"a.ipynb": notebook(*texts)})
+        assert book.takes_parameters is takes
+
+
 def test_arguments_are_read_without_running_the_script():
     schema = read(SCRIPT).parameters
     assert schema["title"] == "Make a report."

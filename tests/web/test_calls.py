@@ -118,6 +118,53 @@ async def test_a_wrong_parameter_is_refused_before_there_is_a_run(echo, program)
     assert await count_runs() == 0
 
 
+WEBHOOK = """
+def djsci_handler(request):
+    return [request.body.decode("latin-1"), sorted(request.GET), dict(request.parameters)]
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{bad", '{"a":1,"a":2}', '{"a":NaN}', "[" * 150 + "]" * 150, "[NaN]", '"\\ud800"', "\xff"],
+    ids=["no JSON", "twice", "NaN", "deep", "a list", "surrogate", "no UTF-8"],
+)
+@pytest.mark.parametrize("address", ["call", "sync_py"])
+async def test_a_body_is_no_parameters_where_the_handler_takes_none(
+    make_file, program, address, body
+):
+    file = await in_database(make_file, WEBHOOK, engine="thread")
+    path = f"/djsci/{address}/{file.pk}/?zz=%00&yy=%ff"
+    sent = body.encode("latin-1")
+    answer = await program.post(path, sent, content_type="application/json")
+    assert answer.json() == [body, ["yy", "zz"], {"yy": "\ufffd"}], answer.content
+    run = await Run.objects.alatest("created")
+    assert run.parameters == {"yy": "\ufffd"}
+    assert "\x00" not in run.request
+    assert "u0000" not in run.request
+
+
+async def test_a_handler_without_parameters_still_finds_what_fits_among_them(make_file, program):
+    file = await in_database(make_file, WEBHOOK, engine="thread")
+    path = f"/djsci/call/{file.pk}/?a=1&b=2"
+    answer = await program.post(path, {"b": [3]}, content_type="application/json")
+    assert answer.json()[2] == {"a": "1", "b": [3]}
+
+
+@pytest.mark.parametrize("parameters", ["n: int = 1", "**rest"])
+async def test_a_handler_that_takes_parameters_refuses_what_cannot_be_kept(
+    make_file, program, parameters
+):
+    code = f"def djsci_handler(request, {parameters}):\n    return 1"
+    file = await in_database(make_file, code, engine="thread")
+    for body, kind in (("{bad", "bad_request"), ('{"a":NaN}', "bad_parameters")):
+        answer = await program.post(
+            f"/djsci/call/{file.pk}/", body.encode(), content_type="application/json"
+        )
+        assert problem_of(answer)["type"] == kind
+    assert (await program.get(f"/djsci/call/{file.pk}/?n=2&zz=a")).status_code == 200
+
+
 async def test_uploaded_files_reach_the_handler(echo, program):
     part = SimpleUploadedFile("a.csv", b"1,2", content_type="text/csv")
     said = (await program.post("/djsci/call/echo/", {"table": part, "n": "4"})).json()

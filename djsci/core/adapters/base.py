@@ -42,6 +42,10 @@ class Adapter(ABC):
     def parameters(self, code: Code) -> Schema:
         """The JSON Schema of the file's parameters, of an object."""
 
+    def takes_parameters(self, code: Code) -> bool:
+        """Whether the file is given parameters; one that reads the request itself is not."""
+        return True
+
     @abstractmethod
     def shim(self, code: Code) -> str:
         """Python that makes a handler of what the file defines: beside the file, in its process.

@@ -28,6 +28,9 @@ class Gateway(Adapter):
     def parameters(self, code: Code) -> Schema:
         return {"type": "object", "properties": {}, "additionalProperties": True}
 
+    def takes_parameters(self, code: Code) -> bool:
+        return False
+
     def shim(self, code: Code) -> str:
         return shim_text("gateway", _routes(code))
 

@@ -20,6 +20,9 @@ class HttpFunction(Adapter):
     def parameters(self, code: Code) -> Schema:
         return {"type": "object", "properties": {}, "additionalProperties": True}
 
+    def takes_parameters(self, code: Code) -> bool:
+        return False
+
     def shim(self, code: Code) -> str:
         return shim_text("http_function", _found(code)[-1:])
 

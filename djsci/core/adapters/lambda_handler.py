@@ -36,6 +36,9 @@ class LambdaHandler(Adapter):
             schema["title"] = about.partition("\n")[0].strip()
         return {**schema, "properties": properties, "additionalProperties": True}
 
+    def takes_parameters(self, code: Code) -> bool:
+        return not _is_of_http(code.trees)
+
     def shim(self, code: Code) -> str:
         return shim_text("lambda_handler", {"is_http": _is_of_http(code.trees)})
 
