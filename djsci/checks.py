@@ -15,17 +15,9 @@ from djsci.core.connections import MOST_HOSTS, OPEN, parse_host
 from djsci.engines import registry
 from djsci.isolation import probe, python
 
-from . import brokers, conf, options, served, walled
+from . import brokers, conf, options, served, setting_values, walled
+from .setting_values import is_texts
 
-_POSITIVE = (
-    *("TIMEOUT", "OUTPUT_LIMIT", "RESULT_LIMIT", "UPLOAD_LIMIT", "MEMORY_LIMIT", "PIDS_LIMIT"),
-    *("THREADS", "QUEUE_PER_USER", "QUEUE", "LEASE", "HEARTBEAT"),
-)
-_NOT_NEGATIVE = ("GRACE", "DRAIN", "RETRIES", "ARTIFACT_LIMIT")
-_POSITIVE_OR_NONE = ("RUNNING", "RUNNING_PER_USER", "RUNNING_PER_FILE")
-_MAPPINGS = ("ENGINES", "CONNECTIONS", "CONTAINER", "ENVIRONMENTS", "POOL", "RETENTION")
-_LISTS = ("PROVISIONERS", "QUEUES", "ALLOWED_ORIGINS", "TRUSTED_PROXIES")
-_TEXTS = ("ISOLATION", "DISPATCHER", "STORAGE")
 PEP723 = '{"index": "https://pypi.org/simple"} or {"find_links": ["/srv/wheels"]}'
 _IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 
@@ -33,7 +25,7 @@ _IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 @register("djsci")
 def check(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """Everything but what concerns a deployment; values that cannot be read come alone."""
-    for look in (_keys, _kinds):
+    for look in (setting_values.keys, setting_values.kinds):
         if messages := list(look()):
             return messages
     return [message for look in _CHECKS for message in look()]
@@ -58,44 +50,6 @@ def check_walls(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     text = f"DJSCI['ISOLATION'] is {level!r}, which does not hold here; every run is refused."
     return [Error(text, hint=" ".join(reasons), id="djsci.E014")]
-
-
-def _keys() -> Iterator[CheckMessage]:
-    configured = getattr(settings, "DJSCI", {})
-    if not isinstance(configured, Mapping):
-        yield Error("DJSCI is not a dict.", id="djsci.E002")
-        return
-    for key in sorted(set(configured) - set(conf.DEFAULTS), key=str):
-        hint = "Known keys: " + ", ".join(conf.DEFAULTS)
-        yield Error(f"DJSCI has no key {key!r}.", hint=hint, id="djsci.E001")
-
-
-def _kinds() -> Iterator[CheckMessage]:
-    kinds: tuple[tuple[tuple[str, ...], str, Callable[[Any], bool]], ...] = (
-        (_POSITIVE, "a number over 0", lambda value: _is_number(value) and value > 0),
-        (_NOT_NEGATIVE, "a number, at least 0", lambda value: _is_number(value) and value >= 0),
-        (
-            _POSITIVE_OR_NONE,
-            "a number over 0, or None",
-            lambda value: value is None or (_is_number(value) and value > 0),
-        ),
-        (_MAPPINGS, "a dict", lambda value: isinstance(value, Mapping)),
-        (_LISTS, "a list of texts", _is_list),
-        (_TEXTS, "a text", lambda value: isinstance(value, str)),
-    )
-    for keys, wanted, is_good in kinds:
-        for key in keys:
-            if not is_good(conf.get(key)):
-                yield Error(f"DJSCI[{key!r}] is not {wanted}.", id="djsci.E002")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_list(value: Any) -> bool:
-    is_list = isinstance(value, list | tuple | set)
-    return is_list and all(isinstance(item, str) for item in value)
 
 
 def _proxies() -> Iterator[CheckMessage]:
@@ -166,7 +120,7 @@ def _connections() -> Iterator[CheckMessage]:
 
 def _connection(where: str, connection: Mapping[str, Any]) -> Iterator[CheckMessage]:
     hosts, values = connection.get("hosts", []), connection.get("env", {})
-    if not _is_list(hosts) or len(hosts) > MOST_HOSTS:
+    if not is_texts(hosts) or len(hosts) > MOST_HOSTS:
         yield Error(f"{where}: hosts is not a list of host:port.", id="djsci.E020")
         return
     try:
@@ -278,6 +232,7 @@ _CHECKS: tuple[Callable[[], Iterator[CheckMessage]], ...] = (
     _headers,
     walled.users_of_runs,
     _leases,
+    setting_values.default_queue,
     _names,
     _databases,
     brokers.dispatcher,

@@ -1,6 +1,7 @@
 """The command `djsci`: runs of local files, the stand-alone server, tokens, what works here."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -114,12 +115,26 @@ def _set_up_django() -> None:
 def _up(options: argparse.Namespace) -> int:
     from . import server
 
+    if errors := _found_errors():
+        print(*errors, sep="\n", file=sys.stderr)
+        return 1
     return server.serve(
         server=options.server,
         host=options.host,
         port=options.port,
         lame_duck=options.lame_duck,
     )
+
+
+def _found_errors() -> list[str]:
+    """What the system checks find that keeps a project from being served; warnings are logged."""
+    from django.core.checks import ERROR, run_checks
+
+    found = [message for message in run_checks() if not message.is_silenced()]
+    for message in found:
+        if message.level < ERROR:
+            logging.getLogger("djsci.checks").warning("%s", message)
+    return [f"djsci: {message}" for message in found if message.level >= ERROR]
 
 
 def _doctor(options: argparse.Namespace) -> int:

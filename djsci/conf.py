@@ -89,6 +89,8 @@ intervals = Intervals()
 def get(name: str) -> Any:
     """The value of one key of `DJSCI`, or its default."""
     configured: Mapping[str, Any] = getattr(settings, "DJSCI", {})
+    if not isinstance(configured, Mapping):
+        raise ImproperlyConfigured("DJSCI is not a dict.")
     if not configured.keys() <= DEFAULTS.keys():
         unknown = sorted(set(configured) - set(DEFAULTS))
         raise ImproperlyConfigured(f"DJSCI has no key {', '.join(map(repr, unknown))}.")

@@ -67,6 +67,26 @@ def test_the_checks_are_registered():
         ({"DJSCI": {"TIMEOUT": 0}}, "djsci.E002"),
         ({"DJSCI": {"RETRIES": -1}}, "djsci.E002"),
         ({"DJSCI": {"ARTIFACT_LIMIT": "1 GiB"}}, "djsci.E002"),
+        ({"DJSCI": {"TIMEOUT": float("inf")}}, "djsci.E002"),
+        ({"DJSCI": {"GRACE": float("nan")}}, "djsci.E002"),
+        ({"DJSCI": {"RETRIES": 1.5}}, "djsci.E002"),
+        ({"DJSCI": {"QUEUE": 1.5}}, "djsci.E002"),
+        ({"DJSCI": {"RUNNING": 1.5}}, "djsci.E002"),
+        ({"DJSCI": {"PIDS_LIMIT": 1.5}}, "djsci.E002"),
+        ({"DJSCI": {"UPLOAD_LIMIT": 1e6}}, "djsci.E002"),
+        ({"DJSCI": {"QUEUES": []}}, "djsci.E002"),
+        ({"DJSCI": {"QUEUES": ["default", ""]}}, "djsci.E002"),
+        ({"DJSCI": {"QUEUES": ["gpu"]}}, "djsci.W011"),
+        ({"DJSCI": {"POOL": {"sise": 3}}}, "djsci.E001"),
+        ({"DJSCI": {"POOL": {"size": "x"}}}, "djsci.E002"),
+        ({"DJSCI": {"POOL": {"size": -1}}}, "djsci.E002"),
+        ({"DJSCI": {"POOL": {"preload": "numpy"}}}, "djsci.E002"),
+        ({"DJSCI": {"POOL": {"recycle": 0}}}, "djsci.E002"),
+        ({"DJSCI": {"POOL": 3}}, "djsci.E002"),
+        ({"DJSCI": {"RETENTION": {"log": 3}}}, "djsci.E001"),
+        ({"DJSCI": {"RETENTION": {"logs": "x"}}}, "djsci.E002"),
+        ({"DJSCI": {"RETENTION": {"logs": -1}}}, "djsci.E002"),
+        ({"DJSCI": {"RETENTION": {"runs": True}}}, "djsci.E002"),
         ({"DJSCI": {"RUNNING": True}}, "djsci.E002"),
         ({"DJSCI": {"ALLOWED_ORIGINS": "https://a.test"}}, "djsci.E002"),
         ({"DJSCI": {"ENGINES": "kernel"}}, "djsci.E002"),
@@ -226,6 +246,8 @@ def test_sqlite_as_django_sets_it_up_is_warned_about(databases: Any):
             "DATABASES": {"default": {**POSTGRES["default"], "CONN_MAX_AGE": 60}},
         },
         {"STATIC_ROOT": "/srv/static"},
+        {"DJSCI": {"POOL": {"size": 0, "preload": None}, "RETENTION": {"logs": 0, "runs": None}}},
+        {"DJSCI": {"QUEUES": ("gpu", "default"), "GRACE": 0.5, "RETRIES": 0, "TIMEOUT": 1.5}},
         {"DJSCI": {"UID_RANGE": [70000, 70100]}},
         {"MEDIA_URL": "/media/"},
         {"DJSCI": {"ALLOWED_ORIGINS": ["https://a.test"], "TRUSTED_PROXIES": ["10.0.0.1", "::1"]}},
@@ -288,7 +310,7 @@ def fake(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_check_is_documented_and_tried():
-    names = ("checks.py", "served.py", "brokers.py", "walled.py")
+    names = ("checks.py", "served.py", "brokers.py", "walled.py", "setting_values.py")
     text = "".join((ROOT / "djsci" / name).read_text() for name in names)
     known = set(re.findall(r"djsci\.[EW]\d{3}", text))
     documented = re.findall(r"^\| `(djsci\.[EW]\d{3})` \|", documents(), re.MULTILINE)

@@ -137,6 +137,24 @@ def test_outside_a_project_the_missing_settings_are_named(tmp_path: Path):
     assert "Traceback" not in said.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ('{"TIMEOUT": "x"}', "(djsci.E002) DJSCI['TIMEOUT'] is not a number over 0."),
+        ('{"TIMEOUTS": 3}', "(djsci.E001) DJSCI has no key 'TIMEOUTS'."),
+        ('{"DISPATCHER": "pigeons"}', "(djsci.E010) DJSCI['DISPATCHER']"),
+    ],
+)
+def test_what_the_checks_refuse_is_not_served(tmp_path: Path, options: str, said: str):
+    data = {"DJSCI_DATA": str(tmp_path / "data"), "DJSCI_OPTIONS": options}
+    settings = {"DJANGO_SETTINGS_MODULE": "asgi_project.settings"}
+    done = run("up", "--port", "0", folder=ROOT, **data, **settings)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "serves" not in done.stdout
+
+
 def test_the_options_of_the_environment_reach_the_setting(tmp_path: Path):
     code = (
         "import django, json; django.setup(); from djsci import conf;"

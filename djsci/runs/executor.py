@@ -5,7 +5,9 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from django.core.exceptions import ImproperlyConfigured
 
 from djsci import conf
 from djsci.access.database import close_connections
@@ -112,7 +114,8 @@ def _drain_fast() -> None:
     executor = current()
     if executor is not None:
         executor.drain(0)
-    stop()
+    with suppress(ImproperlyConfigured, ImportError):  # with such settings nothing ever ran
+        stop()
 
 
 _register = getattr(threading, "_register_atexit", atexit.register)

@@ -20,6 +20,7 @@ _BATCH = 200
 _BYTES = 64 << 20  # of logs that one statement removes: others wait for it to write
 _PAGE = 1000
 _DAY = 86_400.0
+_MOST_DAYS = 365_000  # no calendar goes further back
 
 
 class Went(NamedTuple):
@@ -51,7 +52,7 @@ def purge_some(*, most: int = _BATCH) -> Went:
 
 def purge_environments(*, most: int = _BATCH, rehearses: bool = False) -> int:
     """Remove at most `most` environments of headers that no run has used for long; how many."""
-    days, site = conf.get("RETENTION").get("environments"), registry.site()
+    days, site = _days("environments"), registry.site()
     if days is None or site is None:
         return 0
     return environments.purge(site.folder, days=days, most=most, rehearses=rehearses)
@@ -93,11 +94,18 @@ def referenced(*, without_old: bool = False) -> Iterator[str]:
 
 
 def _old_logs() -> QuerySet[Run]:
-    return _ended_before(conf.get("RETENTION").get("logs")).filter(pruned=False)
+    return _ended_before(_days("logs")).filter(pruned=False)
 
 
 def _old_runs() -> QuerySet[Run]:
-    return _ended_before(conf.get("RETENTION").get("runs"))
+    return _ended_before(_days("runs"))
+
+
+def _days(what: str) -> float | None:
+    """How long it is kept; None: for ever, and so for what is no number of days."""
+    days = conf.get("RETENTION").get(what)
+    is_number = isinstance(days, int | float) and not isinstance(days, bool)
+    return days if is_number and 0 <= days <= _MOST_DAYS else None
 
 
 def _ended_before(days: float | None) -> QuerySet[Run]:

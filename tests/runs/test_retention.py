@@ -113,6 +113,17 @@ def test_a_purge_says_before_and_after_what_goes_and_keeps_the_audit(
     assert told("--dry-run").startswith("0 logs, 0 runs, 0 idempotency keys, 0 tickets, 0 stored")
 
 
+@pytest.mark.parametrize("days", [-1, -0.1, "30", float("nan"), float("inf"), 1e300, True])
+def test_what_is_no_number_of_days_removes_nothing(make_file: MakeFile, days: Any):
+    file = make_file("def djsci_handler(request): return 1")
+    old_run(file, 400)
+    with override_settings(DJSCI={"RETENTION": {"logs": days, "runs": days}}):
+        assert retention.purge() == retention.Went()
+        assert retention.rehearse() == retention.Went()
+    with override_settings(DJSCI={"RETENTION": {"logs": 300, "runs": None}}):
+        assert retention.purge() == retention.Went(logs=1)
+
+
 def test_a_batch_of_large_logs_is_a_small_one(make_file: MakeFile):
     file = make_file("def djsci_handler(request): return 1")
     for _ in range(3):
