@@ -80,6 +80,10 @@ async def replace_file(request: HttpRequest, ref: str) -> HttpResponse:
     def replace() -> None:
         if_match = request.headers.get("If-Match")
         uploads.bring(file, source, uploader=caller.user, if_match=if_match)
+        if "access" in content.fields:
+            uploads.change_settings(file, {"access": content.fields["access"]}, caller)
+        if content.fields.get("name"):
+            uploads.rename(file, content.fields["name"])
         audit.record(caller, "upload", file)
 
     await in_database(replace)

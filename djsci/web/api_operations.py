@@ -90,7 +90,7 @@ ANSWERS: dict[Key, dict[str, Schema]] = {
     ("get", "files/{ref}/"): {"200": answer("The file.", _file, **_ETAG)},
     ("put", "files/{ref}/"): {
         "200": answer("The file with its new version.", _file, **_ETAG),
-        **refused(412, 413, 415, 422),
+        **refused(409, 412, 413, 415, 422),
     },
     ("patch", "files/{ref}/"): {
         "200": answer("The file as it is now.", _file, **_ETAG),

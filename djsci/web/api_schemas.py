@@ -84,7 +84,11 @@ _FILE = an_object(
     files={"type": "object", "additionalProperties": {"type": "string"}},
     access=ACCESS,
     owner=maybe("string"),
-    settings={"type": "object"},
+    settings=an_object(
+        "",
+        "trusted",
+        trusted={"const": True, "description": "The present version is trusted; else not there."},
+    ),
     parameters=maybe("object", description="The JSON Schema of the handler's parameters."),
     adapter=maybe("string"),
     created=MAYBE_TIME,
@@ -95,6 +99,7 @@ _VERSION = an_object(
     "version kind entry",
     files=_FILE["properties"]["files"],
     parameters={"type": "object"},
+    trusted={"type": "boolean", "description": "Its runs have the project's Django."},
     uploader=maybe("string"),
     created=_TIME,
 )

@@ -90,7 +90,7 @@ def file_document(file: PrivateFile) -> dict[str, Any]:
         "files": version.files if version else {},
         "access": file.access,
         "owner": file.owner.get_username() if file.owner else None,
-        "settings": file.settings or {},
+        "settings": {**(file.settings or {}), **({"trusted": True} if file.is_trusted else {})},
         "parameters": version.parameters if version else None,
         "adapter": version.adapter if version else None,
         "created": runs.iso(file.created),
@@ -138,6 +138,7 @@ def version_document(version: Version) -> dict[str, Any]:
         "entry": version.entry,
         "files": version.files,
         "parameters": version.parameters,
+        "trusted": version.pk == version.file.trusted_version_id,
         "uploader": version.uploader.get_username() if version.uploader else None,
         "created": runs.iso(version.created),
     }

@@ -189,6 +189,71 @@ async def test_new_content_is_a_new_version_unless_it_moved(program):
     assert await Audit.objects.filter(action="upload", subject=made["id"]).acount() == 3
 
 
+async def test_new_content_may_bring_a_name_and_all_or_nothing_is_kept(program):
+    made = await upload(program, name="double")
+    await upload(program, name="taken")
+    new = CODE + b"# new\n"
+
+    async def put(**fields: Any) -> Any:
+        return await put_form(program, made["id"], {"file": part("main.py", new), **fields})
+
+    for name, told in (("Taken", (409, "conflict")), ("a/b", (400, "bad_request"))):
+        refused = problem_of(await put(name=name))
+        assert (refused["status"], refused["type"]) == told
+        assert refused["errors"][0]["field"] == "name"
+    assert problem_of(await put(access="authenticated"))["type"] == "forbidden"  # by a token
+    assert problem_of(await put(access="everybody"))["type"] == "bad_request"
+    still = (await program.get(f"{FILES}{made['id']}/")).json()
+    assert (still["name"], still["version"]) == ("double", made["version"])
+    answer = await put(name="twice", access="private")
+    assert (answer.status_code, answer.json()["name"]) == (200, "twice"), answer.content
+    assert answer.json()["version"] != made["version"]
+    assert (await put(name="")).json()["name"] == "twice"
+    assert (await program.get(f"{FILES}twice/")).json()["version"] == answer.json()["version"]
+
+
+async def test_new_content_may_be_shared_by_a_person(browser, make_file: MakeFile):
+    await in_database(make_file, CODE, name="one")
+    browser.cookies["csrftoken"] = "c" * 32
+    answer = await put_form(
+        browser,
+        "one",
+        {"file": part("main.py"), "access": "authenticated"},
+        **{"X-CSRFToken": "c" * 32},
+    )
+    assert (answer.status_code, answer.json()["access"]) == (200, "authenticated"), answer.content
+
+
+async def test_trust_can_be_read_back(browser, make_file: MakeFile):
+    code = "def djsci_handler(request):\n    return 1\n"
+    file = await in_database(make_file, code, name="one")
+    first = file.version.sha256
+    browser.cookies["csrftoken"] = "c" * 32
+    headers = {"X-CSRFToken": "c" * 32}
+
+    async def trust(is_trusted: bool) -> Any:
+        wanted = {"settings": {"trusted": is_trusted}}
+        answer = await browser.patch(f"{FILES}one/", wanted, content_type=JSON, headers=headers)
+        return answer.json()["settings"].get("trusted")
+
+    async def versions() -> dict[str, bool]:
+        items = (await browser.get(f"{FILES}one/versions/")).json()["items"]
+        return {item["version"]: item["trusted"] for item in items}
+
+    assert await trust(False) is None
+    assert await versions() == {first: False}
+    assert await trust(True) is True
+    assert (await browser.get(f"{FILES}one/")).json()["settings"]["trusted"] is True
+    assert (await browser.get(FILES)).json()["items"][0]["settings"]["trusted"] is True
+    assert await versions() == {first: True}
+    new = await put_form(browser, "one", {"file": part("handler.py", CODE)}, **headers)
+    assert "trusted" not in new.json()["settings"]
+    assert await versions() == {first: True, new.json()["version"]: False}
+    assert await trust(True) is True
+    assert await trust(False) is None
+    assert set((await versions()).values()) == {False}
+
+
 async def test_the_source_is_an_attachment(program):
     made = await upload(program, name="double")
     answer = await program.get(f"{FILES}double/source/")
