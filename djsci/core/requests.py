@@ -82,11 +82,15 @@ def build(
 def from_parameters(
     parameters: Mapping[str, Any], *, user: User | None = None, path: str = "/"
 ) -> HandlerRequest:
-    """The request of a run that has only parameters: a POST whose JSON body they are."""
+    """The request of a run that has only parameters: a POST whose JSON body they are.
+
+    `path` is the file's own address, of which nothing is left for `path_info`.
+    """
     body = json.dumps(dict(parameters), ensure_ascii=False).encode("utf-8", "replace")
     return build(
         method="POST",
         path=path,
+        path_info="/",
         headers={"Content-Type": "application/json", "Content-Length": str(len(body))},
         body=body,
         content_type="application/json",

@@ -77,5 +77,6 @@ def test_a_request_crosses_as_json() -> None:
 
 def test_parameters_alone_are_a_post_whose_body_they_are() -> None:
     request = from_parameters({"a": [1, "é"]}, path="/x")
+    assert (request.path, request.path_info) == ("/x", "/")
     assert (request.method, request.content_type) == ("POST", "application/json")
     assert request.json() == request.parameters == {"a": [1, "é"]}
