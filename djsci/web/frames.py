@@ -64,12 +64,12 @@ def may_run_scripts(caller: Caller, run: Run) -> bool:
 
 @xframe_options_exempt
 def output_frame(request: HttpRequest, run_id: str, seq: int) -> HttpResponse:
-    """What event `seq` displays, at the level asked for; for frames of our own pages only."""
+    """What event `seq` displays, at the level asked for: for frames of our own, for programs."""
 
     def page(caller: Caller, level: Level) -> HttpResponse:
         permissions.require_watch(caller, runs.get_now(run_id))
         data = display(run_id, seq)
-        if not _is_framed(request):
+        if not _may_be_shown(request, caller):
             kind = next((kind for kind in frame_document.RANKED if kind in data), "text/plain")
             path = reverse("djsci_output_frame", args=(run_id, seq))
             return _alone(run_id, f"{path.removesuffix('frame/')}data/?type={kind}")
@@ -89,7 +89,7 @@ def notebook_frame(request: HttpRequest, run_id: str) -> HttpResponse:
         run = watched_run(caller, run_id)
         permissions.require_read(caller, run.file, scope="runs:read")
         receipts.require(run)
-        if not _is_framed(request):
+        if not _may_be_shown(request, caller):
             return _alone(run_id, f"{documents.run_path(run_id)}notebook/")
         notebook = receipts.document(receipts.gather(run))
         return _shown(notebook_document.document(notebook, title="Notebook", level=level))
@@ -142,6 +142,11 @@ def _alone(run_id: str, download: str) -> HttpResponse:
     """403 for a tab of its own: where the output is shown, and the output as a file."""
     body = format_html(_ALONE, reverse("djsci_run", args=(run_id,)), download)
     return HttpResponse(body, status=403, headers={"Content-Security-Policy": _ALONE_POLICY})
+
+
+def _may_be_shown(request: HttpRequest, caller: Caller) -> bool:
+    """Not in a tab of its own; who sends a token is a program, which no page can make ask."""
+    return caller.via == "token" or _is_framed(request)
 
 
 def _is_framed(request: HttpRequest) -> bool:

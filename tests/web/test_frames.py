@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from djsci import blobs, runs, uploads
+from djsci.access import tokens
 from djsci.access.callers import Caller
 from djsci.core.events import DisplayData, End
 from djsci.models import LogRow, Run
@@ -97,6 +98,23 @@ def test_o1_a_frame_says_what_it_must_not_do(browser: Client, shown: Shown) -> N
         assert answer["Cross-Origin-Resource-Policy"] == "same-origin"
         assert answer["Cache-Control"] == "private, no-cache"
         assert "X-Frame-Options" not in answer
+
+
+def test_a_program_reads_an_output_without_a_frame(
+    user: Any, browser: Client, shown: Shown
+) -> None:
+    path = shown({"text/html": HOSTILE})
+    secret = tokens.make(user, "test", ["runs:read"])[1]
+    host = {"HTTP_HOST": "127.0.0.1:8000"}
+    for client in (Client(), browser):  # with a cookie too: the token wins
+        answer = client.get(path, headers={"Authorization": f"Bearer {secret}"}, **host)
+        assert answer.status_code == 200
+        assert b"shown</b>" in answer.content
+        assert answer["Content-Security-Policy"].startswith("sandbox allow-scripts;")
+    wrong = tokens.make(user, "test", ["run"])[1]
+    refused = Client().get(path, headers={"Authorization": f"Bearer {wrong}"}, **host)
+    assert refused.status_code in (403, 404)
+    assert browser.get(path, **host).status_code == 403
 
 
 def test_o10_an_output_opens_nowhere_else(browser: Client, shown: Shown, settings: Any) -> None:
