@@ -4,8 +4,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from django.conf import settings
 from django.core.exceptions import BadRequest as DjangoBadRequest
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.core.exceptions import (
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpResponse, UnreadablePostError
 from django.http.multipartparser import MultiPartParserError
@@ -82,7 +89,7 @@ def outcome(run: EndedRun, *, with_traceback: bool = False) -> dict[str, Any]:
         "type": code,
         "title": title,
         "status": status,
-        "detail": _detail(run.reason, error) or title,
+        "detail": _detail(run, error) or title,
         "run": run.id,
     }
     if error:
@@ -104,11 +111,12 @@ def _code_of(state: str, reason: str) -> str:
     return reason if reason in _REASONS else "handler_failed"
 
 
-def _detail(reason: str, error: Mapping[str, Any]) -> str:
-    if error.get("ename"):
+def _detail(run: EndedRun, error: Mapping[str, Any]) -> str:
+    """Of a run that was stopped the reason: its handler only says that it was interrupted."""
+    if run.state == "failed" and error.get("ename"):
         evalue = error.get("evalue")
         return f"{error['ename']}: {evalue}" if evalue else str(error["ename"])
-    return reason
+    return run.reason
 
 
 def codes() -> dict[int, list[str]]:
@@ -160,6 +168,12 @@ def translated(error: Exception) -> DjsciError:
             return NotFound()
         case PermissionDenied():
             return Forbidden()
+        case TooManyFieldsSent():
+            most = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+            return BadRequest(f"A form or a query has more than {most} fields.")
+        case TooManyFilesSent():
+            most = settings.DATA_UPLOAD_MAX_NUMBER_FILES
+            return BadRequest(f"A form has more than {most} files.")
         case RequestDataTooBig():
             return TooLarge("The body is larger than the site allows.")
         case SuspiciousOperation() | MultiPartParserError() | UnreadablePostError():

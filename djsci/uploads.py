@@ -210,15 +210,30 @@ def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: Caller
         locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
         before = options.privileges(locked)
         before_adapter = (locked.settings or {}).get("adapter")
-        options.apply(locked, values, is_superuser=permissions.may_set_trust(caller))
+        try:
+            options.apply(locked, values, is_superuser=permissions.may_set_trust(caller))
+        except Forbidden as error:
+            if permissions.may_set_trust(Caller.of_user(caller.user)):
+                raise _for_people(error) from error
+            raise
         if locked.access != file.access and not permissions.may_share(caller, file):
-            raise Forbidden("You may not share this file.")
+            is_token = permissions.may_share(Caller.of_user(caller.user), file)
+            who = "A token may not share this file; sign in." if is_token else None
+            raise Forbidden(who or "You may not share this file.")
         locked.save(update_fields=["settings", "access", "trusted_version", "changed"])
         if before_adapter != locked.settings.get("adapter") and locked.version is not None:
             file.version = _read_anew(locked, locked.version)
         record_privileges(caller, locked, before)
     file.settings, file.access = locked.settings, locked.access
     file.trusted_version, file.changed = locked.trusted_version, locked.changed
+
+
+def _for_people(error: Forbidden) -> Forbidden:
+    """The same refusal, told to a token whose owner could do it."""
+    message = "A token may not set this; sign in."
+    errors = [{**each, "message": message} for each in error.errors]
+    fields = ", ".join(str(each["field"]) for each in errors)
+    return Forbidden(f"{fields}: {message}", errors=errors)
 
 
 def _read_anew(file: PrivateFile, version: Version) -> Version:

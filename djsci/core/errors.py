@@ -103,6 +103,10 @@ class BadParameters(DjsciError):
     status = 422
 
 
+class BadBody(BadParameters):
+    """The body does not fit what is asked for here."""
+
+
 class SourceInvalid(DjsciError):
     """The file cannot be read as a notebook or as Python."""
 

@@ -9,7 +9,7 @@ from djsci import blobs, calling, uploads, versions
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files, writing
-from djsci.core.errors import BadParameters, NotFound
+from djsci.core.errors import BadBody, NotFound
 from djsci.core.sources import Source
 from djsci.models import PrivateFile, Version
 
@@ -198,5 +198,5 @@ def _version(file: PrivateFile, sha256: str) -> Version | None:
     return None if "\x00" in sha256 else file.versions.filter(sha256=sha256).first()
 
 
-def _refused(field: str, message: str) -> BadParameters:
-    return BadParameters(f"{field}: {message}", errors=[{"field": field, "message": message}])
+def _refused(field: str, message: str) -> BadBody:
+    return BadBody(f"{field}: {message}", errors=[{"field": field, "message": message}])

@@ -12,7 +12,7 @@ from ninja import Query, Router
 from djsci import calling, problems, runs, surface
 from djsci.access import permissions
 from djsci.access.database import in_database
-from djsci.core.errors import BadParameters, BadRequest, Conflict
+from djsci.core.errors import BadBody, BadRequest, Conflict
 from djsci.models import Run
 
 from . import answers, bodies, documents, reading, run_filters, streams, tables
@@ -39,7 +39,7 @@ async def start_run(request: HttpRequest, ref: str) -> HttpResponse:
     parameters = body.get("parameters", {})
     if not isinstance(parameters, dict):
         message = "`parameters` is not an object."
-        raise BadParameters(message, errors=[{"field": "parameters", "message": message}])
+        raise BadBody(message, errors=[{"field": "parameters", "message": message}])
     started = await runs.start(ref, caller=caller, trigger="api", parameters=parameters, key=key)
     wait = calling.preferred_wait(request)
     is_done = False
@@ -124,7 +124,7 @@ async def cancel_run(request: HttpRequest, run_id: str) -> HttpResponse:
     force = body.get("force", False)
     if not isinstance(force, bool):
         message = "`force` is true or false."
-        raise BadParameters(message, errors=[{"field": "force", "message": message}])
+        raise BadBody(message, errors=[{"field": "force", "message": message}])
     answer = await runs.cancel(run_id, caller=caller, force=force)
     return await documents.run_answer(
         run_id, caller=caller, status=202 if answer == "asked" else 200

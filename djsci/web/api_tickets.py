@@ -9,7 +9,7 @@ from djsci import calling, runs, uploads
 from djsci.access import permissions, tickets
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, writing
-from djsci.core.errors import BadParameters
+from djsci.core.errors import BadBody
 
 from . import bodies, documents, handshake
 
@@ -22,7 +22,7 @@ async def make_ticket(request: HttpRequest) -> HttpResponse:
     body = await bodies.json_object(request, known=("file", "run"))
     named = {key: value for key, value in body.items() if isinstance(value, str) and value}
     if len(body) != 1 or len(named) != 1:
-        raise BadParameters("Name either a `file` to call or a `run` to follow.")
+        raise BadBody("Name either a `file` to call or a `run` to follow.")
 
     @writing()
     def make() -> dict[str, Any]:

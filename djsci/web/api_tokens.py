@@ -10,7 +10,7 @@ from djsci import calling, uploads
 from djsci.access import audit, permissions, tokens
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, writing
-from djsci.core.errors import BadParameters, DjsciError, NotFound
+from djsci.core.errors import BadBody, DjsciError, NotFound
 from djsci.models import PrivateFile
 
 from . import bodies, documents
@@ -42,7 +42,7 @@ async def make_token(request: HttpRequest) -> HttpResponse:
         or not _is_texts(scopes)
         or not (files is None or _is_texts(files))
     ):
-        raise BadParameters("`name` is a text, `scopes` and `files` are lists of texts.")
+        raise BadBody("`name` is a text, `scopes` and `files` are lists of texts.")
     expires = _expiry(body.get("expires"))
 
     @writing()
@@ -83,7 +83,7 @@ def _file(caller: Caller, ref: str) -> PrivateFile:
         permissions.require_run(caller, file)
     except DjsciError as error:
         message = f"There is no file {ref!r} that you may run."
-        raise BadParameters(message, errors=[{"field": "files", "message": message}]) from error
+        raise BadBody(message, errors=[{"field": "files", "message": message}]) from error
     return file
 
 
@@ -99,4 +99,4 @@ def _expiry(value: Any) -> datetime | None:
         return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError) as error:
         message = "An ISO 8601 time is needed, or null."
-        raise BadParameters(message, errors=[{"field": "expires", "message": message}]) from error
+        raise BadBody(message, errors=[{"field": "expires", "message": message}]) from error

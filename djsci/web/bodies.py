@@ -8,7 +8,7 @@ from django.http import HttpRequest
 
 from djsci import calling, conf, form_bodies
 from djsci.access.database import in_files
-from djsci.core.errors import BadParameters, BadRequest, TooLarge
+from djsci.core.errors import BadBody, BadParameters, BadRequest, TooLarge
 from djsci.core.jsontext import strict_json
 from djsci.models import Version
 
@@ -18,8 +18,8 @@ JSON_LIMIT = 1 << 20
 async def json_object(request: HttpRequest, known: Collection[str]) -> dict[str, Any]:
     """The body as a JSON object with `known` members; without a body an empty one.
 
-    Raises `BadRequest` for what is no JSON, `BadParameters` for JSON that cannot be kept exactly
-    and for other members, `TooLarge` over 1 MiB.
+    Raises `BadRequest` for what is no JSON, `BadBody` for JSON that cannot be kept exactly and for
+    other members, `TooLarge` over 1 MiB.
     """
     body = await calling.read_body(request, most=JSON_LIMIT)
     if len(body) > JSON_LIMIT:
@@ -27,12 +27,15 @@ async def json_object(request: HttpRequest, known: Collection[str]) -> dict[str,
     is_form = request.content_type == form_bodies.MULTIPART
     if not body.strip() or (is_form and not request.POST and not request.FILES):
         return {}
-    value = await in_files(strict_json, body)
+    try:
+        value = await in_files(strict_json, body)
+    except BadParameters as error:
+        raise BadBody(error.detail, errors=error.errors) from error
     if not isinstance(value, dict):
         raise BadRequest("The body is not a JSON object.")
     unknown = sorted(set(value) - set(known))
     if unknown:
-        raise BadParameters(
+        raise BadBody(
             "The body has members that are not known here.",
             errors=[
                 {"field": name, "message": f"There are only {', '.join(known)}."}

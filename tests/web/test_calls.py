@@ -165,6 +165,21 @@ async def test_a_handler_that_takes_parameters_refuses_what_cannot_be_kept(
     assert (await program.get(f"/djsci/call/{file.pk}/?n=2&zz=a")).status_code == 200
 
 
+async def test_too_many_fields_are_named(echo, program):
+    fields = "&".join(f"f{number}=1" for number in range(1001))
+    form = {"content_type": "application/x-www-form-urlencoded"}
+    for told in (
+        await program.post("/djsci/call/echo/", fields, **form),
+        await program.put("/djsci/call/echo/", fields, **form),
+        await program.get(f"/djsci/call/echo/?{fields}"),
+    ):
+        detail = problem_of(told)["detail"]
+        assert (told.status_code, detail) == (400, "A form or a query has more than 1000 fields.")
+    parts = {f"f{number}": SimpleUploadedFile("a", b"") for number in range(101)}
+    told = problem_of(await program.post("/djsci/call/echo/", parts))
+    assert told["detail"] == "A form has more than 100 files."
+
+
 async def test_uploaded_files_reach_the_handler(echo, program):
     part = SimpleUploadedFile("a.csv", b"1,2", content_type="text/csv")
     said = (await program.post("/djsci/call/echo/", {"table": part, "n": "4"})).json()

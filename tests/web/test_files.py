@@ -280,10 +280,18 @@ async def test_name_and_settings_change(program, make_program, user):
     )
     assert problem_of(wrong)["errors"][0]["field"] == "timeout"
     odd = await program.patch(f"{FILES}twice/", {"colour": 1}, content_type=JSON)
-    assert problem_of(odd)["type"] == "bad_parameters"
-    for privileged in ({"access": "authenticated"}, {"settings": {"trusted": True}}):
+    told = problem_of(odd)
+    assert (told["type"], told["title"]) == (
+        "bad_parameters",
+        "The body does not fit what is asked for here.",
+    )
+    for privileged, detail in (
+        ({"access": "authenticated"}, "A token may not share this file; sign in."),
+        ({"settings": {"trusted": True}}, "trusted: A token may not set this; sign in."),
+    ):
         refused = await program.patch(f"{FILES}twice/", privileged, content_type=JSON)
-        assert problem_of(refused)["type"] == "forbidden"
+        told = problem_of(refused)
+        assert (told["type"], told["detail"]) == ("forbidden", detail)
     assert (await program.get(f"{FILES}{made['id']}/")).json()["access"] == "private"
 
 

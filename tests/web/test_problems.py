@@ -36,6 +36,26 @@ ERROR = {
 }
 
 
+@pytest.mark.parametrize(
+    ("ended", "detail"),
+    [
+        (Ended("timed_out", "over the limit of 1 s", ERROR), "over the limit of 1 s"),
+        (Ended("cancelled", "shutdown", ERROR), "shutdown"),
+        (Ended("cancelled", "", ERROR), "The run was cancelled."),
+        (Ended("crashed", "signal 9", ERROR), "signal 9"),
+        (Ended("failed", "said otherwise", ERROR), "KeyError: 'auc'"),
+        (Ended("failed", "its libraries were not installed"), "its libraries were not installed"),
+    ],
+    ids=str,
+)
+def test_a_run_that_was_stopped_says_why_and_not_that_its_handler_was_interrupted(
+    ended: Ended, detail: str
+):
+    told = problems.outcome(ended)
+    assert told["detail"] == detail
+    assert told.get("error", {}).get("ename") == (ended.error and "KeyError")
+
+
 def test_a_refusal_has_its_members_and_its_fields():
     answer = problems.response(BadParameters("no", errors=[{"field": "n", "message": "not int"}]))
     assert answer.status_code == 422
