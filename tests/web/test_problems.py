@@ -14,6 +14,7 @@ from django.core.exceptions import (
 )
 from django.db import OperationalError
 from django.http import Http404
+from django.test import Client
 
 from djsci import problems
 from djsci.core.errors import BadParameters, LimitReached, NotAuthenticated
@@ -126,3 +127,22 @@ def test_only_those_who_may_read_the_source_get_the_traceback():
         "line": 7,
     }
     assert problems.outcome(run, with_traceback=True)["error"] == ERROR
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/djsci/api/v1/files/", "application/problem+json"),
+        ("/djsci/call/x/", "application/problem+json"),
+        ("/djsci/consoles", "application/problem+json"),
+        ("/djsci/console/", "text/html; charset=utf-8"),
+        ("/accounts/login/", "text/html; charset=utf-8"),
+    ],
+)
+def test_a_foreign_host_is_refused_in_the_form_of_the_address(path: str, kind: str, settings: Any):
+    settings.ALLOWED_HOSTS = ["testserver"]
+    answer = Client().get(path, HTTP_HOST="elsewhere.example")
+    assert (answer.status_code, answer["Content-Type"]) == (400, kind)
+    assert b"does not answer to the host" in answer.content
+    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in answer["Content-Security-Policy"]
