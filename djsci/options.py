@@ -14,7 +14,7 @@ from . import conf
 from .models import PrivateFile
 
 ENGINES = ("auto", "fork", "kernel", "thread")
-LEVELS = ("auto", "process", "landlock", "bwrap", "container")
+LEVELS = ("auto", "process", "landlock", "bwrap", "container")  # each stronger than the last
 INSTANCES = ("fresh", "warm")
 OUTPUTS = ("static", "interactive")
 MOST_RETRIES = 10
@@ -67,6 +67,14 @@ def _connections(value: Any) -> str | None:
     return f"Unknown: {', '.join(unknown)}." if unknown else None
 
 
+def _level(value: Any) -> str | None:
+    """Below a level that the site names a file's own would do nothing; what `auto` is depends."""
+    site = conf.get("ISOLATION")
+    if value in LEVELS and site in LEVELS and 0 < LEVELS.index(value) < LEVELS.index(site):
+        return f"The site's own level is {site!r}: a file may ask for more, not for less."
+    return _one_of(*LEVELS)(value)
+
+
 def _adapter(value: Any) -> str | None:
     return _one_of(*adapters.names())(value)
 
@@ -75,7 +83,7 @@ CHECKS: dict[str, Check] = {
     "adapter": _adapter,
     "engine": _one_of(*ENGINES),
     "instance": _one_of(*INSTANCES),
-    "isolation": _one_of(*LEVELS),
+    "isolation": _level,
     "environment": _known("ENVIRONMENTS"),
     "connections": _connections,
     "timeout": _number_up_to("TIMEOUT", "seconds"),

@@ -379,6 +379,29 @@ def test_a_setting_that_loosens_or_is_unknown_is_refused(superuser: Any, values:
     assert PrivateFile.objects.get(pk=file.pk).settings == {}
 
 
+@pytest.mark.parametrize(
+    ("site", "refused"),
+    [
+        ("auto", ()),
+        ("process", ()),
+        ("landlock", ("process",)),
+        ("bwrap", ("process", "landlock")),
+        ("container", ("process", "landlock", "bwrap")),
+    ],
+)
+def test_a_file_asks_for_no_less_than_the_level_that_the_site_names(
+    owner: Any, settings: Any, site: str, refused: tuple[str, ...]
+) -> None:
+    settings.DJSCI = {"ISOLATION": site}
+    file, caller = upload(owner), Caller.of_user(owner)
+    for level in ("auto", "process", "landlock", "bwrap", "container"):
+        if level in refused:
+            with pytest.raises(errors.BadRequest, match=f"own level is '{site}'"):
+                uploads.change_settings(file, {"isolation": level}, caller)
+        else:
+            uploads.change_settings(file, {"isolation": level}, caller)
+
+
 def test_settings_tighten_and_go_back_to_the_sites(owner: Any) -> None:
     file = upload(owner)
     caller = Caller.of_user(owner)
