@@ -315,8 +315,8 @@ def test_n4_others_are_served_while_a_bomb_is_read(daphne: Place, case: str) -> 
     content, status = BOMBS[case]
     served = {"read": 0, "written": 0}
     with ThreadPoolExecutor(1) as pool, daphne.http() as http:
-        for _ in range(20):  # a quick one may be over before anybody else came
-            uploading = pool.submit(upload, daphne, case, content)
+        for turn in range(20):  # a quick one may be over before anybody else came
+            uploading = pool.submit(upload, daphne, f"{case} {turn}", content)
             while not uploading.done():
                 assert daphne.is_alive()
                 served["read"] += not uploading.done()
