@@ -1,35 +1,27 @@
-"""Files and their versions: uploaded, found, replaced, renamed, removed. Nothing is executed."""
+"""Files and their versions: uploaded, found, replaced. Nothing is executed."""
 
 import dataclasses
 import json
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 from django.core.exceptions import SuspiciousFileOperation
-from django.db import transaction
-from django.db.models import Q, TextField
-from django.db.models.functions import Cast
+from django.db.models import Q
 
 from djsci.core import adapters, sources
 from djsci.core.errors import (
     BadRequest,
     Changed,
-    Conflict,
-    DjsciError,
-    Forbidden,
-    NoHandler,
     NotFound,
     SourceInvalid,
     TooLarge,
 )
-from djsci.core.events import LIVE, dumps
+from djsci.core.events import dumps
 from djsci.core.sources import Source
 
 from . import blobs, conf, names, options, versions
-from .access import audit, permissions
-from .access.callers import Caller
 from .access.database import writing
 from .models import PrivateFile, Version
 from .naming import naming
@@ -63,11 +55,6 @@ def by_path(path: str) -> PrivateFile:
     return found
 
 
-def has_live_runs(file: PrivateFile) -> bool:
-    """Whether a run of this file has not ended."""
-    return file.runs.filter(state__in=LIVE).exists()
-
-
 def current_version(file: PrivateFile) -> Version:
     """The version that a call runs now.
 
@@ -82,7 +69,7 @@ def current_version(file: PrivateFile) -> Version:
     content = held_content(file)
     entry = _entry_name(PurePosixPath(held).name)
     with writing():
-        version = _keep(file, read(entry, {entry: content}), uploader=None)
+        version = keep(file, read(entry, {entry: content}), uploader=None)
         # Only if nobody put other content there meanwhile.
         PrivateFile.objects.filter(pk=file.pk, file=held).update(version=version, read_from=held)
     file.version, file.read_from = version, held
@@ -135,7 +122,7 @@ def add(file: PrivateFile, source: Source, *, uploader: Any) -> None:
     """Store a file that is not stored yet, with `source` as its first version."""
     with naming(file):
         file.save(force_insert=True)
-        _put_forward(file, _keep(file, source, uploader=uploader))
+        _put_forward(file, keep(file, source, uploader=uploader))
 
 
 def read(entry: str, files: Mapping[str, bytes]) -> Source:
@@ -172,105 +159,15 @@ def bring(
     with writing():
         locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
         _require_match(locked, if_match)
-        version = _keep(locked, source, uploader=uploader)
+        version = keep(locked, source, uploader=uploader)
         _put_forward(locked, version)
     file.version, file.read_from, file.changed = version, locked.read_from, locked.changed
     file.file = locked.file.name
     return version
 
 
-def rename(file: PrivateFile, name: str | None) -> None:
-    """Another name, or none; an odd one of an old row may stay. Raises `BadRequest`, `Conflict`."""
-    if name == file.name:
-        return
-    former, file.name = file.name, names.file_name(name)
-    try:
-        save(file, fields=("name", "changed"))
-    except DjsciError:
-        file.name = former
-        raise
-
-
-def save(file: PrivateFile, *, fields: Sequence[str]) -> None:
-    """Write these fields of a stored file; a new name must be free. Raises `Conflict`."""
-    if PrivateFile.objects.filter(pk=file.pk, name=file.name).exists():
-        file.save(update_fields=fields)
-        return
-    with naming(file):
-        file.save(update_fields=fields)
-
-
-def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: Caller) -> None:
-    """Change the settings that `values` names; None sets one back to the site's.
-
-    `access` and `trusted` are settings too. Raises `BadRequest` with each refused field,
-    `Forbidden` for what only superusers set.
-    """
-    with writing():
-        locked = PrivateFile.objects.select_for_update(of=("self",)).get(pk=file.pk)
-        before = options.privileges(locked)
-        before_adapter = (locked.settings or {}).get("adapter")
-        try:
-            options.apply(locked, values, is_superuser=permissions.may_set_trust(caller))
-        except Forbidden as error:
-            if permissions.may_set_trust(Caller.of_user(caller.user)):
-                raise _for_people(error) from error
-            raise
-        if locked.access != file.access and not permissions.may_share(caller, file):
-            is_token = permissions.may_share(Caller.of_user(caller.user), file)
-            who = "A token may not share this file; sign in." if is_token else None
-            raise Forbidden(who or "You may not share this file.")
-        locked.save(update_fields=["settings", "access", "trusted_version", "changed"])
-        if before_adapter != locked.settings.get("adapter") and locked.version is not None:
-            file.version = _read_anew(locked, locked.version)
-        record_privileges(caller, locked, before)
-    file.settings, file.access = locked.settings, locked.access
-    file.trusted_version, file.changed = locked.trusted_version, locked.changed
-
-
-def _for_people(error: Forbidden) -> Forbidden:
-    """The same refusal, told to a token whose owner could do it."""
-    message = "A token may not set this; sign in."
-    errors = [{**each, "message": message} for each in error.errors]
-    fields = ", ".join(str(each["field"]) for each in errors)
-    return Forbidden(f"{fields}: {message}", errors=errors)
-
-
-def _read_anew(file: PrivateFile, version: Version) -> Version:
-    """The present version as the file's adapter reads it. Raises `BadRequest`."""
-    try:
-        source = read(version.entry, versions.contents(version))
-        return _keep(file, source, uploader=version.uploader)
-    except NoHandler as error:
-        raise names.refusal("adapter", error.detail) from error
-
-
-def record_privileges(caller: Caller, file: PrivateFile, before: Mapping[str, Any]) -> None:
-    """Note each privilege of `file` that is not what `options.privileges` said before."""
-    for name, value in options.privileges(file).items():
-        if value != before[name]:
-            audit.record(caller, name, file, before=before[name], now=value)
-
-
-def delete(file: PrivateFile) -> None:
-    """Remove a file, its versions and its runs. Raises `Conflict` while a run is live.
-
-    After the commit go the blobs that no other version has; younger ones wait for the purge.
-    """
-    with writing():
-        locked = PrivateFile.objects.select_for_update(of=("self",)).filter(pk=file.pk).first()
-        if locked is None:
-            raise NotFound
-        if has_live_runs(locked):
-            raise Conflict("A run of this file is live: cancel it, or wait for its end.")
-        last_use: dict[str, Any] = {}
-        for version in locked.versions.order_by("pk"):
-            last_use |= dict.fromkeys(version.files.values(), version.created)
-        locked.delete()
-        transaction.on_commit(lambda: _discard(last_use))
-
-
-def _keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:
+def keep(file: PrivateFile, source: Source, *, uploader: Any) -> Version:
+    """The version of this content, read as `source` reads it; a new one where there is none."""
     wanted = (file.settings or {}).get("adapter", adapters.AUTO)
     if wanted not in (adapters.AUTO, source.adapter):
         source = sources.read(
@@ -327,10 +224,3 @@ def _require_match(file: PrivateFile, if_match: str | None) -> None:
     asked = {tag.strip().removeprefix("W/").strip('"') for tag in if_match.split(",")}
     if not asked & {present, "*"}:
         raise Changed
-
-
-def _discard(last_use: Mapping[str, Any]) -> None:
-    manifests = Version.objects.annotate(text=Cast("manifest", TextField()))
-    for sha256, used in last_use.items():
-        if not manifests.filter(text__contains=sha256).exists():
-            blobs.discard(sha256, before=used)

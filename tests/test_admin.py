@@ -14,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from djsci import blobs, uploads, versions
+from djsci import blobs, changes, uploads, versions
 from djsci.access import tokens
 from djsci.access.callers import Caller
 from djsci.models import Audit, Executor, PrivateFile, Run, Token, Version
@@ -517,7 +517,7 @@ def test_executors_and_audit_rows_are_read_only(root: Any) -> None:
         slots=1,
         seen=timezone.now(),
     )
-    uploads.change_settings(upload(), {"access": "authenticated"}, Caller.of_user(root))
+    changes.change_settings(upload(), {"access": "authenticated"}, Caller.of_user(root))
     client = signed_in(root)
     for kind, row in (("executor", executor), ("audit", Audit.objects.get())):
         assert client.get(f"/admin/djsci/{kind}/").status_code == 200

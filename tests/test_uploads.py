@@ -14,7 +14,7 @@ from django.core.files.base import ContentFile
 from django.db import close_old_connections, connections
 from django.utils import timezone
 
-from djsci import blobs, uploads, versions
+from djsci import blobs, changes, uploads, versions
 from djsci.access.callers import Caller
 from djsci.core import errors
 from djsci.models import Audit, PrivateFile, Run, Version
@@ -214,7 +214,7 @@ def test_ids_are_refused_as_names(owner: Any) -> None:
     gone = upload(owner)
     PrivateFile.objects.create(pk="chosen")
     gone_id = gone.pk
-    uploads.delete(gone)
+    changes.delete(gone)
     for name in (other.pk, gone_id, "chosen"):
         with pytest.raises(errors.BadRequest):
             upload(owner, name=name)
@@ -231,18 +231,18 @@ def test_twins_by_case_conflict(owner: Any) -> None:
         with pytest.raises(errors.Conflict):
             upload(owner, name=name)
     with pytest.raises(errors.Conflict):
-        uploads.rename(file, "pRICES")
+        changes.rename(file, "pRICES")
     assert file.name == "straße"
-    uploads.rename(file, "Straße")
+    changes.rename(file, "Straße")
     assert PrivateFile.objects.get(pk=file.pk).name == "Straße"
 
 
 @pytest.mark.parametrize("name", ["", "two\nlines", "x" * 600, "a/b"], ids=ascii)
 def test_an_old_rows_odd_name_may_stay_and_be_given_up(name: str) -> None:
     row = PrivateFile.objects.create(name=name)
-    uploads.rename(row, name)
+    changes.rename(row, name)
     assert PrivateFile.objects.get(pk=row.pk).name == name
-    uploads.rename(row, "plain")
+    changes.rename(row, "plain")
     assert uploads.find("plain") == row
 
 
@@ -315,7 +315,7 @@ def test_content_is_replaced_only_where_it_is_what_the_caller_saw(owner: Any) ->
 
 def test_new_content_ends_trust_even_if_only_a_companion_is_new(owner: Any, superuser: Any) -> None:
     file = upload(owner)
-    uploads.change_settings(file, {"trusted": True, "engine": "thread"}, Caller.of_user(superuser))
+    changes.change_settings(file, {"trusted": True, "engine": "thread"}, Caller.of_user(superuser))
     assert file.is_trusted
     trusted = file.trusted_version
     uploads.replace(
@@ -327,7 +327,7 @@ def test_new_content_ends_trust_even_if_only_a_companion_is_new(owner: Any, supe
 
 def test_content_of_the_file_field_ends_trust_too(superuser: Any) -> None:
     file = upload(superuser)
-    uploads.change_settings(file, {"trusted": True}, Caller.of_user(superuser))
+    changes.change_settings(file, {"trusted": True}, Caller.of_user(superuser))
     file.file.save("evil.py", ContentFile(OTHER))
     uploads.current_version(file)
     assert not PrivateFile.objects.get(pk=file.pk).is_trusted
@@ -339,12 +339,12 @@ def test_only_superusers_set_privileges(owner: Any, superuser: Any, settings: An
     privileged = [{"trusted": True}, {"connections": ["warehouse"]}, {"engine": "thread"}]
     for values in privileged:
         with pytest.raises(errors.Forbidden):
-            uploads.change_settings(file, values, Caller.of_user(owner))
+            changes.change_settings(file, values, Caller.of_user(owner))
     assert not Audit.objects.exists()
     with pytest.raises(errors.BadRequest, match="trusted version"):
-        uploads.change_settings(file, {"engine": "thread"}, Caller.of_user(superuser))
+        changes.change_settings(file, {"engine": "thread"}, Caller.of_user(superuser))
     for values in privileged:
-        uploads.change_settings(file, values, Caller.of_user(superuser))
+        changes.change_settings(file, values, Caller.of_user(superuser))
     assert sorted(Audit.objects.values_list("action", flat=True)) == [
         "connections",
         "engine",
@@ -352,11 +352,11 @@ def test_only_superusers_set_privileges(owner: Any, superuser: Any, settings: An
     ]
     # What a superuser granted may be named by others while it stays, and be given up.
     same = {"engine": "thread", "connections": ["warehouse"], "trusted": True, "timeout": 5}
-    uploads.change_settings(file, same, Caller.of_user(owner))
+    changes.change_settings(file, same, Caller.of_user(owner))
     assert file.settings == {"engine": "thread", "connections": ["warehouse"], "timeout": 5}
-    uploads.change_settings(file, {"engine": "auto"}, Caller.of_user(owner))
+    changes.change_settings(file, {"engine": "auto"}, Caller.of_user(owner))
     with pytest.raises(errors.Forbidden):
-        uploads.change_settings(file, {"engine": "thread"}, Caller.of_user(owner))
+        changes.change_settings(file, {"engine": "thread"}, Caller.of_user(owner))
 
 
 @pytest.mark.parametrize(
@@ -374,7 +374,7 @@ def test_only_superusers_set_privileges(owner: Any, superuser: Any, settings: An
 def test_a_setting_that_loosens_or_is_unknown_is_refused(superuser: Any, values: Any) -> None:
     file = upload(superuser)
     with pytest.raises(errors.BadRequest) as caught:
-        uploads.change_settings(file, values, Caller.of_user(superuser))
+        changes.change_settings(file, values, Caller.of_user(superuser))
     assert caught.value.errors[0]["field"] == next(iter(values))
     assert PrivateFile.objects.get(pk=file.pk).settings == {}
 
@@ -397,16 +397,16 @@ def test_a_file_asks_for_no_less_than_the_level_that_the_site_names(
     for level in ("auto", "process", "landlock", "bwrap", "container"):
         if level in refused:
             with pytest.raises(errors.BadRequest, match=f"own level is '{site}'"):
-                uploads.change_settings(file, {"isolation": level}, caller)
+                changes.change_settings(file, {"isolation": level}, caller)
         else:
-            uploads.change_settings(file, {"isolation": level}, caller)
+            changes.change_settings(file, {"isolation": level}, caller)
 
 
 def test_settings_tighten_and_go_back_to_the_sites(owner: Any) -> None:
     file = upload(owner)
     caller = Caller.of_user(owner)
-    uploads.change_settings(file, {"timeout": 2.5, "memory": 1 << 20, "retries": 1}, caller)
-    uploads.change_settings(file, {"timeout": None, "access": "authenticated"}, caller)
+    changes.change_settings(file, {"timeout": 2.5, "memory": 1 << 20, "retries": 1}, caller)
+    changes.change_settings(file, {"timeout": None, "access": "authenticated"}, caller)
     stored = PrivateFile.objects.get(pk=file.pk)
     assert stored.settings == {"memory": 1 << 20, "retries": 1}
     assert stored.access == "authenticated"
@@ -418,15 +418,15 @@ def test_settings_tighten_and_go_back_to_the_sites(owner: Any) -> None:
 def test_a_file_with_a_live_run_stays(owner: Any) -> None:
     file = upload(owner)
     run = start_run(file)
-    assert uploads.has_live_runs(file)
+    assert changes.has_live_runs(file)
     with pytest.raises(errors.Conflict):
-        uploads.delete(file)
+        changes.delete(file)
     Run.objects.filter(pk=run.pk).update(state="succeeded")
-    assert not uploads.has_live_runs(file)
-    uploads.delete(file)
+    assert not changes.has_live_runs(file)
+    changes.delete(file)
     assert not Run.objects.exists()
     with pytest.raises(errors.NotFound):
-        uploads.delete(file)
+        changes.delete(file)
 
 
 @pytest.mark.django_db(transaction=True)
@@ -435,13 +435,13 @@ def test_blobs_go_with_their_last_file(owner: Any) -> None:
     first = upload(owner, **{"mine.csv": mine, "shared.csv": shared})
     second = upload(owner, **{"shared.csv": shared})
     digests = uploads.current_version(first).files
-    uploads.delete(first)
+    changes.delete(first)
     assert [blobs.exists(digests[name]) for name in ("mine.csv", "shared.csv", "main.py")] == [
         False,
         True,
         True,
     ]
-    uploads.delete(second)
+    changes.delete(second)
     assert not blobs.exists(digests["shared.csv"])
 
 
@@ -449,7 +449,7 @@ def test_blobs_go_with_their_last_file(owner: Any) -> None:
 def test_a_blob_that_is_just_being_uploaded_again_stays(owner: Any) -> None:
     file = upload(owner)
     digest = blobs.put(CODE)
-    uploads.delete(file)
+    changes.delete(file)
     assert blobs.get(digest) == CODE
 
 

@@ -15,7 +15,7 @@ from django.utils.html import format_html_join
 from django.utils.http import content_disposition_header, urlencode
 from django.utils.safestring import SafeString
 
-from djsci import blobs, uploads
+from djsci import blobs, changes, uploads
 from djsci.access import audit, permissions
 from djsci.access.database import writing
 from djsci.access.requests import caller_of
@@ -131,7 +131,7 @@ class PrivateFileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             before["owner"] = str(obj.owner_id)
             uploads.add(obj, form.source, uploader=request.user)
         else:
-            uploads.save(obj, fields=_SAVED_HERE)
+            changes.save(obj, fields=_SAVED_HERE)
             if form.source is not None:
                 uploads.bring(obj, form.source, uploader=request.user)
         if form.is_trust_given() or form.is_trust_taken():
@@ -141,7 +141,7 @@ class PrivateFileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             audit.record(caller, "upload", obj)
             for warning in form.source.warnings:
                 messages.warning(request, warning)
-        uploads.record_privileges(caller, obj, before)
+        changes.record_privileges(caller, obj, before)
         if form.was_trusted and form.source is not None and not obj.is_trusted:
             messages.warning(request, "The new content is not trusted: only the former was.")
 
@@ -167,7 +167,7 @@ class PrivateFileAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         with transaction.atomic():
             audit.record(caller_of(request), "delete", obj)
-            uploads.delete(obj)
+            changes.delete(obj)
 
     def delete_queryset(self, request: HttpRequest, queryset: "QuerySet[Any]") -> None:
         with writing():

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
-from djsci import blobs, calling, uploads, versions
+from djsci import blobs, calling, changes, uploads, versions
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files, writing
@@ -45,7 +45,7 @@ async def create_file(request: HttpRequest) -> HttpResponse:
         name = content.fields.get("name") or content.entry
         file = uploads.create_from(source, name=name, owner=caller.user)
         if "access" in content.fields:
-            uploads.change_settings(file, {"access": content.fields["access"]}, caller)
+            changes.change_settings(file, {"access": content.fields["access"]}, caller)
         audit.record(caller, "upload", file)
         return file
 
@@ -81,9 +81,9 @@ async def replace_file(request: HttpRequest, ref: str) -> HttpResponse:
         if_match = request.headers.get("If-Match")
         uploads.bring(file, source, uploader=caller.user, if_match=if_match)
         if "access" in content.fields:
-            uploads.change_settings(file, {"access": content.fields["access"]}, caller)
+            changes.change_settings(file, {"access": content.fields["access"]}, caller)
         if content.fields.get("name"):
-            uploads.rename(file, content.fields["name"])
+            changes.rename(file, content.fields["name"])
         audit.record(caller, "upload", file)
 
     await in_database(replace)
@@ -106,9 +106,9 @@ async def change_file(request: HttpRequest, ref: str) -> HttpResponse:
         permissions.require_change(caller, file)
         values = {**settings, **({"access": wanted["access"]} if "access" in wanted else {})}
         if values:
-            uploads.change_settings(file, values, caller)
+            changes.change_settings(file, values, caller)
         if "name" in wanted:
-            uploads.rename(file, wanted["name"])
+            changes.rename(file, wanted["name"])
         return file
 
     return await _shown(await in_database(change))
@@ -123,7 +123,7 @@ async def delete_file(request: HttpRequest, ref: str) -> HttpResponse:
         file = uploads.find(ref)
         permissions.require_delete(caller, file)
         audit.record(caller, "delete", file)
-        uploads.delete(file)
+        changes.delete(file)
 
     await in_database(delete)
     return HttpResponse(status=204)

@@ -8,7 +8,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.http import HttpRequest, HttpResponse, QueryDict
 
-from djsci import conf, options, uploads
+from djsci import changes, conf, options, uploads
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import writing
@@ -65,11 +65,11 @@ def _change(caller: Caller, file: PrivateFile, typed: QueryDict) -> None:
         values["access"] = typed["access"]
     with writing():
         try:
-            uploads.change_settings(file, values, caller)
+            changes.change_settings(file, values, caller)
         except DjsciError as error:
             raise _in_mebibytes(error) from error
         if typed.get("name", "") != _in_one_line(file.name):
-            uploads.rename(file, typed.get("name") or None)
+            changes.rename(file, typed.get("name") or None)
         if permissions.may_share(caller, file) and "users" in typed:
             _grant(caller, file, typed)
 
@@ -259,4 +259,4 @@ def file_delete(request: HttpRequest, caller: Caller, name_id: str) -> HttpRespo
 @writing()
 def _delete(caller: Caller, file: PrivateFile) -> None:
     audit.record(caller, "delete", file)
-    uploads.delete(file)
+    changes.delete(file)

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 
-from djsci import conf, uploads
+from djsci import changes, conf, uploads
 from djsci.access import audit, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import writing
@@ -37,7 +37,7 @@ def _create(
         name = request.POST.get("name", "").strip() or entry
         file = uploads.create_from(source, name=name, owner=caller.user)
         if request.POST.get("access"):
-            uploads.change_settings(file, {"access": request.POST["access"]}, caller)
+            changes.change_settings(file, {"access": request.POST["access"]}, caller)
         audit.record(caller, "upload", file)
     return file
 

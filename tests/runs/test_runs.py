@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from djsci import conf, runs, uploads
+from djsci import changes, conf, runs, uploads
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.core.errors import BadParameters, BadRequest, Conflict, LimitReached, NotFound, Pruned
@@ -163,7 +163,7 @@ async def test_a_file_deleted_while_its_call_is_admitted_is_not_found(
         key=None,
         digest="",
     )
-    await in_database(uploads.delete, await in_database(PrivateFile.objects.get, pk=file.pk))
+    await in_database(changes.delete, await in_database(PrivateFile.objects.get, pk=file.pk))
     with pytest.raises(NotFound):
         await in_database(admit._admit, call)
     assert await in_database(Run.objects.count) == 0

@@ -9,7 +9,7 @@ from django.core.files.base import ContentFile
 from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
 
-from djsci import uploads
+from djsci import changes, uploads
 from djsci.access.database import close_connections, in_database
 from djsci.models import Run
 from tests.conftest import MakeFile
@@ -87,9 +87,9 @@ async def test_every_transaction_begins_with_a_write(make_file: MakeFile, progra
         host_puts_content()
         uploads.current_version(uploads.find("one"))
         uploads.replace(file, entry="a.py", files={"a.py": CODE.encode() * 2}, uploader=caller.user)
-        uploads.change_settings(file, {"timeout": 5}, caller)
-        uploads.rename(file, "two")
-        uploads.delete(file)
+        changes.change_settings(file, {"timeout": 5}, caller)
+        changes.rename(file, "two")
+        changes.delete(file)
 
     def first_statements() -> list[str]:
         with CaptureQueriesContext(connection) as captured:
