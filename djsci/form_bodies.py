@@ -18,8 +18,12 @@ URLENCODED = "application/x-www-form-urlencoded"
 def read(
     request: HttpRequest, body: bytes
 ) -> tuple[QueryDict, "MultiValueDict[str, UploadedFile[bytes]]"]:
-    """Fields and files of a form; Django reads those of a POST only. Raises as Django does."""
-    if request.method == "POST":
+    """Fields and files of a form. Raises as Django does.
+
+    It reads those of a POST only, and takes one without a length, sent in chunks, for empty.
+    """
+    is_whole = request.content_type != MULTIPART or bool(request.META.get("CONTENT_LENGTH"))
+    if request.method == "POST" and is_whole:
         return request.POST, request.FILES
     if request.content_type == MULTIPART:
         meta = {**request.META, "CONTENT_LENGTH": str(len(body))}

@@ -218,6 +218,15 @@ async def test_a_form_is_read_whatever_the_method(echo, program, method):
     assert problem_of(broken)["type"] == "bad_request"
 
 
+def test_a_form_that_comes_in_chunks_is_read(rf):
+    part = SimpleUploadedFile("a.csv", b"1,2", content_type="text/csv")
+    body = encode_multipart(BOUNDARY, {"table": part, "n": "4"})
+    request = rf.generic("POST", "/", body, content_type=MULTIPART_CONTENT)
+    del request.META["CONTENT_LENGTH"]
+    fields, files = form_bodies.read(request, body)
+    assert (fields.dict(), files["table"].read()) == ({"n": "4"}, b"1,2")
+
+
 FORM_FIELD = "csrfmiddlewaretoken"
 
 
