@@ -199,9 +199,7 @@ async def failed(run: runs.RunView, *, caller: Caller) -> HttpResponse:
 def left_running(run_id: str) -> HttpResponse:
     """The problem for who waits for a run that goes on elsewhere while this server stops."""
     error = Draining("The server is shutting down. The run goes on: ask for it, do not call again.")
-    answer = problems.as_response({**problems.problem(error), "run": run_id})
-    answer["Retry-After"] = str(problems.RETRY_SECONDS)
-    return answer
+    return problems.as_response({**problems.problem(error), "run": run_id})
 
 
 def reads_source(caller: Caller, file_id: str) -> bool:

@@ -60,7 +60,7 @@ def change_settings(file: PrivateFile, values: Mapping[str, Any], caller: Caller
             if permissions.may_set_trust(Caller.of_user(caller.user)):
                 raise _for_people(error) from error
             raise
-        if locked.access != file.access and not permissions.may_share(caller, file):
+        if locked.access != before["access"] and not permissions.may_share(caller, file):
             is_token = permissions.may_share(Caller.of_user(caller.user), file)
             who = "A token may not share this file; sign in." if is_token else None
             raise Forbidden(who or "You may not share this file.")

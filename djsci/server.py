@@ -21,7 +21,7 @@ logger = logging.getLogger("djsci.server")
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 MOST_FRAME = 4 << 20  # bytes that a server takes of a socket, so that our own cap can answer
-FLUSH = 5.0  # seconds that the last answers get to be made, and then to leave the buffers
+FLUSH = 3.0  # seconds that the last answers get to be made, and then to leave the buffers
 HURRIED = 1.0  # the same after a second signal
 Scope = MutableMapping[str, Any]
 Message = Callable[..., Awaitable[Any]]
@@ -241,7 +241,7 @@ def _serve_uvicorn(traffic: Traffic, host: str, port: int, lame_duck: float) -> 
             proxy_headers=False,  # djsci believes TRUSTED_PROXIES only
             ws_max_size=MOST_FRAME,
             ws_per_message_deflate=False,
-            timeout_graceful_shutdown=3,  # all were told to go FLUSH ago
+            timeout_graceful_shutdown=2,  # all were told to go FLUSH ago
         )
     )
     try:

@@ -199,7 +199,7 @@ def _insert(call: Call, taker: executor.Executor | None) -> tuple[Started, list[
     started = Started(run_id=run.pk, is_new=True)
     if taker is None or claim is None:
         return started, rings.admitted(run)
-    transaction.on_commit(partial(taker.begin, run, claim))
+    transaction.on_commit(partial(taker.begin, claim))
     return started, []
 
 

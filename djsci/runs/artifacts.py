@@ -22,6 +22,8 @@ def of_run(run: Run) -> dict[str, dict[str, Any]]:
             # The text alone may be a user's own, inside another event.
             if '"type":"artifact"' in line and (event := json.loads(line))["type"] == "artifact":
                 found[event["name"]] = {field: event[field] for field in _FIELDS}
+    if Run.objects.filter(pk=run.pk, pruned=True).exists():
+        raise Pruned  # as it was read
     return found
 
 

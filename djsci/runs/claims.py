@@ -216,6 +216,22 @@ def _take(executor: uuid.UUID, run: Queued) -> Claim | None:
     return Claim(run.pk, run.lease + 1, run.head) if changed else None
 
 
+def unbegun(executor: uuid.UUID) -> set[Claim]:
+    """What is held here and has not said that it runs: it may never have been begun."""
+    rows = Run.objects.filter(executor=executor, state="starting")
+    return {Claim(*row) for row in rows.values_list("pk", "lease", "head")}
+
+
+def claim_again(executor: uuid.UUID, claim: Claim) -> Claim | None:
+    """The same run under a new lease, for which nothing that is under way may start it."""
+    held = Run.objects.filter(
+        pk=claim.run_id, executor=executor, state="starting", lease=claim.lease, head=claim.head
+    )
+    if not held.update(lease=claim.lease + 1, lease_until=from_now(conf.get("LEASE"))):
+        return None
+    return Claim(claim.run_id, claim.lease + 1, claim.head)
+
+
 def renew(executor: uuid.UUID, run_ids: Collection[str]) -> dict[str, Held]:
     """Renew the leases of the runs executed here, and read back whether they are still ours."""
     if not run_ids:

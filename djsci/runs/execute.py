@@ -40,10 +40,9 @@ Outcome = Literal["ended", "queued", "refused", "lost"]
 
 @dataclass(slots=True, kw_only=True)
 class Execution:
-    """A run that is executed here, as the executor sees it; `run`: as its admission left it."""
+    """A run that is executed here, as the executor sees it."""
 
     claim: Claim
-    run: Run | None = None
     stop: Stop = field(default_factory=Stop)
     was_cancelled: bool = False
     reason: str = ""
@@ -80,7 +79,7 @@ async def execute(execution: Execution, *, engines: Engines, writer: Writer) -> 
 
 
 async def _execute(execution: Execution, engines: Engines, writer: Writer) -> Outcome:
-    run, refusal = await _loaded(execution)
+    run, refusal = await in_database(_load, execution.claim)
     headers = await in_files(tracing.headers_of, run.request) if tracing.is_on() else {}
     execution.has_retries = run.starts <= run.retries
     recorder = _recorder(run, execution, writer)
@@ -205,20 +204,18 @@ async def _pump(events: AsyncGenerator[Event, None], recorder: Recorder, masker:
     return End(state="crashed", reason="the engine ended without saying how")
 
 
-async def _loaded(execution: Execution) -> tuple[Run, str | None]:
-    """The run and its refusal; the rights of one that was just admitted have been asked."""
-    if execution.run is not None:
-        return execution.run, ""
-    return await in_database(_load, execution.claim.run_id)
+def _load(claim: Claim) -> tuple[Run, str | None]:
+    """The run and its refusal; None when that must be asked again, where an error ends the run.
 
-
-def _load(run_id: str) -> tuple[Run, str | None]:
-    """The run and its refusal; None when that must be asked again, where an error ends the run."""
-    run = Run.objects.select_related("file", "version", "user", "token__user").get(pk=run_id)
+    Raises `LeaseLost` before anything of it has started.
+    """
+    run = Run.objects.select_related("file", "version", "user", "token__user").get(pk=claim.run_id)
+    if run.lease != claim.lease:
+        raise LeaseLost(run.pk)
     try:
         return run, _refusal(run)
     except Exception as error:
-        logger.warning("run %s: asking its rights failed: %s", run_id, type(error).__name__)
+        logger.warning("run %s: asking its rights failed: %s", run.pk, type(error).__name__)
         return run, None
 
 

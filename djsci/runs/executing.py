@@ -17,7 +17,6 @@ from djsci.engines.base import Stock
 from djsci.engines.opening import Engines
 from djsci.engines.registry import Choice
 from djsci.isolation import process
-from djsci.models import Run
 
 from . import claims, dispatch, doorbell, rings
 from .execute import Execution, Outcome, execute
@@ -42,6 +41,7 @@ class Executor:
         self.is_draining = False
         self._is_stopping = False
         self._running: dict[claims.Claim, Execution] = {}
+        self._given_up: set[claims.Claim] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._in_hand = InHand()
         self._claiming = asyncio.Lock()
@@ -124,10 +124,17 @@ class Executor:
         with self._in_hand.held():
             yield self.role.claims and not self.is_draining
 
-    def begin(self, run: Run, claim: claims.Claim) -> None:
-        """Execute a run that was claimed as it was admitted, from any thread."""
+    def begin(self, claim: claims.Claim) -> None:
+        """Execute a run that was claimed for here, from any thread."""
         self._in_hand.take()
-        self._loop.call_soon_threadsafe(self._begin, Execution(claim=claim, run=run))
+        try:
+            self._loop.call_soon_threadsafe(self._begin, Execution(claim=claim))
+        except RuntimeError:  # the loop is closed: the lease runs out
+            self._in_hand.put_down()
+
+    def has_begun(self, claim: claims.Claim) -> bool:
+        """Whether it is executed here, or was until its lease was given up."""
+        return claim in self._running or claim in self._given_up
 
     async def _execute_told(self, run_id: str) -> Outcome:
         with self._in_hand.held():
@@ -194,7 +201,10 @@ class Executor:
 
     async def _execute(self, execution: Execution) -> Outcome:
         try:
-            return await execute(execution, engines=self._engines, writer=self._writer)
+            outcome = await execute(execution, engines=self._engines, writer=self._writer)
+            if outcome == "lost":
+                self._given_up.add(execution.claim)
+            return outcome
         finally:
             del self._running[execution.claim]
             self._in_hand.put_down()

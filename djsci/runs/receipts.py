@@ -45,6 +45,8 @@ def gather(run: Run) -> Gathered:
     require(run)
     rows = log.pieces(LogRow.objects.filter(run=run))
     lines = tuple(line for _, data in rows for line in data.split("\n"))
+    if len(lines) != run.head:
+        raise Pruned  # as they were read
     return Gathered(run=run, lines=lines, metadata=_metadata(run))
 
 

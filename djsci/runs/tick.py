@@ -33,6 +33,10 @@ class Ticked(Protocol):
 
     def heed(self, execution: Execution, held: claims.Held | None) -> None: ...
 
+    def has_begun(self, claim: claims.Claim) -> bool: ...
+
+    def begin(self, claim: claims.Claim) -> None: ...
+
     def ring(self) -> None: ...
 
 
@@ -41,6 +45,7 @@ class Ticker:
 
     def __init__(self, executor: Ticked) -> None:
         self._executor = executor
+        self._unbegun: set[claims.Claim] = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._always, name="djsci-tick", daemon=True)
 
@@ -68,6 +73,7 @@ class Ticker:
     def _tick(self, looks: sweep.Looks) -> None:
         if self._executor.role.executes:
             self._renew()
+            self._begin_unbegun()
         self._executor.ring()
         sweep.sweep(looks)
 
@@ -78,3 +84,17 @@ class Ticker:
         held = claims.renew(mine.id, {claim.run_id for claim in running})
         for claim, execution in running.items():
             mine.heed(execution, held.get(claim.run_id))
+
+    def _begin_unbegun(self) -> None:
+        """Runs whose claim was committed and never heard of: the database's answer was lost.
+
+        Two looks: what was claimed just now is on its way.
+        """
+        mine = self._executor
+        found = {claim for claim in claims.unbegun(mine.id) if not mine.has_begun(claim)}
+        for claim in found & self._unbegun:
+            again = claims.claim_again(mine.id, claim)
+            if again is not None:
+                logger.warning("run %s: its claim went unheard; it begins now", claim.run_id)
+                mine.begin(again)
+        self._unbegun = found

@@ -84,11 +84,7 @@ _FILE = an_object(
     files={"type": "object", "additionalProperties": {"type": "string"}},
     access=ACCESS,
     owner=maybe("string"),
-    settings=an_object(
-        "",
-        "trusted",
-        trusted={"const": True, "description": "The present version is trusted; else not there."},
-    ),
+    settings={"type": "object"},
     parameters=maybe("object", description="The JSON Schema of the handler's parameters."),
     adapter=maybe("string"),
     created=MAYBE_TIME,

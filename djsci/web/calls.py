@@ -7,7 +7,6 @@ from django.utils.cache import patch_vary_headers
 from djsci import calling, problems, runs, surface
 from djsci.access.callers import Caller
 from djsci.core.errors import BadRequest, NotAuthenticated
-from djsci.runs import draining
 
 from . import answers, documents, reading, streams, tables
 from .stream_limits import Place
@@ -43,8 +42,6 @@ async def _answer(
     asked = calling.preferred_wait(request)
     await surface.release_connections()
     run = await runs.finish(run_id, wait=DEFAULT_WAIT if asked is None else asked)
-    if run is None and draining.is_over():
-        return calling.left_running(run_id)
     if run is None:
         return await documents.run_answer(run_id, caller=caller, status=202)
     return await _finished(request, run, caller)

@@ -90,7 +90,7 @@ def file_document(file: PrivateFile) -> dict[str, Any]:
         "files": version.files if version else {},
         "access": file.access,
         "owner": file.owner.get_username() if file.owner else None,
-        "settings": {**(file.settings or {}), **({"trusted": True} if file.is_trusted else {})},
+        "settings": file.settings or {},
         "parameters": version.parameters if version else None,
         "adapter": version.adapter if version else None,
         "created": runs.iso(file.created),

@@ -14,7 +14,7 @@ from djsci import conf, runs
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import Run
-from djsci.runs import admit, executor
+from djsci.runs import admit, claims, executor
 from djsci.runs.dispatch import Bell
 from djsci.runs.local import Local
 from tests.conftest import MakeFile
@@ -142,6 +142,45 @@ async def test_what_is_admitted_while_a_slot_is_free_is_taken_with_it(
         states = [json.loads(line)["state"] for line in page.lines if '"status"' in line]
         assert states == ["queued", "starting", "running"]
     assert rung == []
+
+
+async def test_what_was_claimed_by_a_commit_that_nobody_heard_of_begins_all_the_same(
+    make_file: MakeFile, caller: Caller, settings: Any, monkeypatch: pytest.MonkeyPatch
+):
+    settings.DJSCI = {"HEARTBEAT": 0.2, "LEASE": 5}
+    mine = executor.start()
+    file = await in_database(make_file, "def djsci_handler(request): return 1")
+    unheard: list[claims.Claim] = []
+    with monkeypatch.context() as lost:
+        lost.setattr(mine, "begin", unheard.append)
+        run = (await runs.start(file.pk, caller=caller, trigger="api")).run_id
+        assert [claim.run_id for claim in unheard] == [run]
+    view = await runs.finish(run, wait=20)
+    assert view is not None
+    assert view.state == "succeeded"
+    found = await runs.get(run)
+    assert (found.starts, found.lease) == (1, 2)
+    mine.begin(unheard[0])  # the answer that came too late
+    assert await asyncio.to_thread(mine._in_hand.wait, 10)
+    assert (await runs.get(run)).head == found.head
+    await asyncio.to_thread(executor.stop)
+
+
+async def test_a_lease_that_was_given_up_is_begun_by_nobody(
+    make_file: MakeFile, caller: Caller, settings: Any
+):
+    settings.DJSCI = {"HEARTBEAT": 0.2, "LEASE": 5}
+    mine = executor.start()
+    file = await in_database(make_file, "def djsci_handler(request): return 1")
+    run = await runs_queued(file, caller)
+    lost = claims.Claim(run, 1, 0)
+    mine._given_up.add(lost)
+    held = {"state": "starting", "lease": 1, "executor": mine.id}
+    await in_database(Run.objects.filter(pk=run).update, **held)
+    await asyncio.sleep(1)  # several ticks
+    assert (await runs.get(run)).lease == 1
+    await in_database(Run.objects.filter(pk=run).update, state="queued", lease=0, executor=None)
+    await asyncio.to_thread(executor.stop)
 
 
 async def test_what_is_admitted_behind_others_has_its_turn(

@@ -18,11 +18,12 @@ from django.utils import timezone
 from djsci import conf, runs
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
-from djsci.models import Executor, PrivateFile, Run
+from djsci.models import Executor, PrivateFile, Run, Tally
 from djsci.runs import claims, dispatch, executor, load, log, rings
 from djsci.runs.bells import Celery
 from djsci.runs.dispatch import Bell, Dispatcher
 from tests.conftest import MakeFile
+from tests.waiting import until
 
 HERE = {"host": "elsewhere", "pid": 1, "process_started": 1, "queues": ["default"]}
 
@@ -169,6 +170,8 @@ async def test_a_refused_bell_is_not_rung_again_at_once(start: Start, settings: 
     """Else it would fly between a draining worker and the broker."""
     settings.DJSCI |= {"HEARTBEAT": 60, "LEASE": 180}
     mine = executor.start(executor.Role(executes=True, slots=1, queues=("default",)))
+    swept = Tally.objects.filter(name="swept")
+    assert await in_database(until, swept.exists)  # the next tick is half a minute away
     run_id = await start()
     mine.is_draining = True
     assert await asyncio.to_thread(mine.execute, run_id) == "refused"

@@ -273,6 +273,27 @@ async def test_a3_a_right_that_was_withdrawn_while_queued_denies_the_run(
     assert view.state == "denied"
 
 
+async def test_a3_a_right_that_was_withdrawn_while_admitted_denies_the_run(
+    make_file: MakeFile, django_user_model: Any, monkeypatch: pytest.MonkeyPatch
+):
+    file = await in_database(make_file, PRINTS, access="authenticated")
+    other = await in_database(django_user_model.objects.create_user, "bob")
+    prepare = admit._prepare
+
+    def withdrawn_meanwhile(*args: Any, **kwargs: Any) -> admit.Call:
+        call = prepare(*args, **kwargs)
+        PrivateFile.objects.filter(pk=file.pk).update(access="private")
+        return call
+
+    monkeypatch.setattr(admit, "_prepare", withdrawn_meanwhile)
+    executor.start()
+    guest = Caller(user=other, token=None, via="cookie", scopes=None)
+    started = await runs.start(file.pk, caller=guest, trigger="api")
+    view = await runs.finish(started.run_id, wait=30)
+    assert view is not None
+    assert view.state == "denied"
+
+
 class Unreachable:
     """A back-end of permissions that is away."""
 

@@ -295,6 +295,7 @@ async def test_counters_do_not_fall_when_runs_are_removed(
 
 
 def test_an_end_is_counted_once_and_a_reaping_too(make_live_run: Callable[..., Run]):
+    executor.stop()  # it sweeps too
     run = make_live_run(state="running")
     end = End(state="lost", reason="gone")
     columns: dict[str, Any] = log.end_columns(end)
