@@ -4,7 +4,7 @@ import os
 import platform
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from django.db import connection
@@ -26,11 +26,11 @@ IS_BUSY = Q(state__in=("starting", "running", "cancelling"))
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that this executor holds under `lease`; `head` is its last seq."""
+    """A run that this executor holds under `lease`; `head` was its last seq as it was claimed."""
 
     run_id: str
     lease: int
-    head: int
+    head: int = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +220,6 @@ def unbegun(executor: uuid.UUID) -> set[Claim]:
     """What is held here and has not said that it runs: it may never have been begun."""
     rows = Run.objects.filter(executor=executor, state="starting")
     return {Claim(*row) for row in rows.values_list("pk", "lease", "head")}
-
-
-def claim_again(executor: uuid.UUID, claim: Claim) -> Claim | None:
-    """The same run under a new lease, for which nothing that is under way may start it."""
-    held = Run.objects.filter(
-        pk=claim.run_id, executor=executor, state="starting", lease=claim.lease, head=claim.head
-    )
-    if not held.update(lease=claim.lease + 1, lease_until=from_now(conf.get("LEASE"))):
-        return None
-    return Claim(claim.run_id, claim.lease + 1, claim.head)
 
 
 def renew(executor: uuid.UUID, run_ids: Collection[str]) -> dict[str, Held]:

@@ -1,5 +1,6 @@
 """One run, from its lease to its `end`: the only place where an engine's events become log rows."""
 
+import asyncio
 import json
 import logging
 import time
@@ -15,7 +16,7 @@ from djsci.access import logs, permissions
 from djsci.access.callers import Caller
 from djsci.access.database import in_database, in_files
 from djsci.core.errors import DjsciError
-from djsci.core.events import End, Event, Log, Status
+from djsci.core.events import LIVE, End, Event, Log, Status
 from djsci.core.sources import Source
 from djsci.engines import registry
 from djsci.engines.base import Limits, Stop
@@ -44,6 +45,7 @@ class Execution:
 
     claim: Claim
     stop: Stop = field(default_factory=Stop)
+    task: "asyncio.Task[Outcome] | None" = None
     was_cancelled: bool = False
     reason: str = ""
     renewed: float = field(default_factory=time.monotonic)
@@ -210,7 +212,7 @@ def _load(claim: Claim) -> tuple[Run, str | None]:
     Raises `LeaseLost` before anything of it has started.
     """
     run = Run.objects.select_related("file", "version", "user", "token__user").get(pk=claim.run_id)
-    if run.lease != claim.lease:
+    if run.lease != claim.lease or run.state not in LIVE or run.state == "queued":
         raise LeaseLost(run.pk)
     try:
         return run, _refusal(run)

@@ -132,6 +132,22 @@ class Executor:
         except RuntimeError:  # the loop is closed: the lease runs out
             self._in_hand.put_down()
 
+    def begin_unheard(self, claim: claims.Claim) -> None:
+        """The same of a claim whose answer was lost, unless it has been begun all the same."""
+        self._in_hand.take()
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._begin_unheard, claim)
+            return
+        self._in_hand.put_down()
+
+    def _begin_unheard(self, claim: claims.Claim) -> None:
+        """On the loop, where everything begins; what has ended since is told apart as it loads."""
+        if self.has_begun(claim):
+            self._in_hand.put_down()
+            return
+        logger.warning("run %s: its claim went unheard; it begins now", claim.run_id)
+        self._begin(Execution(claim=claim))
+
     def has_begun(self, claim: claims.Claim) -> bool:
         """Whether it is executed here, or was until its lease was given up."""
         return claim in self._running or claim in self._given_up
@@ -191,10 +207,15 @@ class Executor:
             logger.warning("claiming failed: %s", type(error).__name__)
 
     def _begin(self, execution: Execution) -> "asyncio.Task[Outcome]":
+        """On the loop; a claim is begun once, though its answer may come late."""
+        present = self._running.get(execution.claim)
+        if present is not None and present.task is not None:
+            self._in_hand.put_down()
+            return present.task
         self._running[execution.claim] = execution
         if self._is_stopping:
             self._stop(execution)
-        task = self._loop.create_task(self._execute(execution))
+        task = execution.task = self._loop.create_task(self._execute(execution))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

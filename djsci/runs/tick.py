@@ -35,7 +35,7 @@ class Ticked(Protocol):
 
     def has_begun(self, claim: claims.Claim) -> bool: ...
 
-    def begin(self, claim: claims.Claim) -> None: ...
+    def begin_unheard(self, claim: claims.Claim) -> None: ...
 
     def ring(self) -> None: ...
 
@@ -93,8 +93,5 @@ class Ticker:
         mine = self._executor
         found = {claim for claim in claims.unbegun(mine.id) if not mine.has_begun(claim)}
         for claim in found & self._unbegun:
-            again = claims.claim_again(mine.id, claim)
-            if again is not None:
-                logger.warning("run %s: its claim went unheard; it begins now", claim.run_id)
-                mine.begin(again)
+            mine.begin_unheard(claim)
         self._unbegun = found

@@ -4,7 +4,9 @@ import asyncio
 import json
 import sqlite3
 import threading
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from djsci import conf, runs
 from djsci.access.callers import Caller
 from djsci.access.database import in_database
 from djsci.models import Run
-from djsci.runs import admit, claims, executor
+from djsci.runs import admit, claims, execute, executor
 from djsci.runs.dispatch import Bell
 from djsci.runs.local import Local
 from tests.conftest import MakeFile
@@ -159,11 +161,38 @@ async def test_what_was_claimed_by_a_commit_that_nobody_heard_of_begins_all_the_
     assert view is not None
     assert view.state == "succeeded"
     found = await runs.get(run)
-    assert (found.starts, found.lease) == (1, 2)
+    assert (found.starts, found.lease) == (1, 1)
     mine.begin(unheard[0])  # the answer that came too late
     assert await asyncio.to_thread(mine._in_hand.wait, 10)
     assert (await runs.get(run)).head == found.head
     await asyncio.to_thread(executor.stop)
+
+
+async def test_a_run_that_starts_slowly_is_begun_once(
+    make_file: MakeFile,
+    caller: Caller,
+    settings: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    settings.DJSCI = {"HEARTBEAT": 0.2, "LEASE": 5, "ISOLATION": "process"}
+    prepare = execute._prepare
+
+    def slowly(run: Run) -> Any:
+        time.sleep(1)  # several ticks see it `starting`
+        return prepare(run)
+
+    monkeypatch.setattr(execute, "_prepare", slowly)
+    code = "def djsci_handler(request, at: str):\n    print('x', file=open(at, 'a'))\n"
+    file = await in_database(make_file, code)
+    executor.start()
+    told = {"at": str(tmp_path / "starts")}
+    started = await runs.start(file.pk, caller=caller, trigger="api", parameters=told)
+    view = await runs.finish(started.run_id, wait=20)
+    assert view is not None
+    assert view.state == "succeeded"
+    await asyncio.to_thread(executor.stop)
+    assert (tmp_path / "starts").read_text() == "x\n"
 
 
 async def test_a_lease_that_was_given_up_is_begun_by_nobody(
