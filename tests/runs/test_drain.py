@@ -183,7 +183,11 @@ async def test_a_run_that_starts_slowly_is_begun_once(
         return prepare(run)
 
     monkeypatch.setattr(execute, "_prepare", slowly)
-    code = "def djsci_handler(request, at: str):\n    print('x', file=open(at, 'a'))\n"
+    code = """
+def djsci_handler(request, at: str):
+    with open(at, "a") as file:
+        file.write("x")
+"""
     file = await in_database(make_file, code)
     executor.start()
     told = {"at": str(tmp_path / "starts")}
@@ -192,7 +196,7 @@ async def test_a_run_that_starts_slowly_is_begun_once(
     assert view is not None
     assert view.state == "succeeded"
     await asyncio.to_thread(executor.stop)
-    assert (tmp_path / "starts").read_text() == "x\n"
+    assert (tmp_path / "starts").read_text() == "x"
 
 
 async def test_a_lease_that_was_given_up_is_begun_by_nobody(
