@@ -69,8 +69,17 @@ class Part:
         return self.process.wait(live.STOP_SECONDS)
 
     def pause(self) -> None:
+        """Stop it, and wait until each of its threads has stopped: one may write until then."""
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        until(self._is_stopped)
+
+    def _is_stopped(self) -> bool:
+        try:
+            stats = [stat.read_text() for stat in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        except OSError:  # a thread has just ended
+            return False
+        return all(stat.rpartition(") ")[2][0] in "TZ" for stat in stats)
 
     def resume(self) -> None:
         assert self.process is not None
