@@ -27,13 +27,15 @@ export function drawHead(head: Head): TemplateResult {
   // That a cancel interrupts the handler is no failure to tell.
   const isCancel = run.state.startsWith("cancel") && run.error?.ename === "KeyboardInterrupt";
   const error = isCancel ? null : run.error;
+  // While the log of an ended run is fetched there is nothing to say, unless it cannot be.
+  const isTold = !isFinal(run.state) || ["waiting", "offline", "refused"].includes(link.state);
   return html`<header class="dj-head" ?data-live=${!isFinal(run.state)}>
     <div class="dj-title">
       <h1>${config.file.url ? html`<a class="plain" href=${config.file.url}>${config.file.name}</a>` : config.file.name}</h1>
       <span class="pill" data-state=${run.state}>${stateWord(run.state)}</span>
       <p class="dj-sentence">${sentence(run, config, now)}${drawPlace(run)}</p>
       <div class="dj-acts">
-        <span class="dj-link-state" data-link=${link.state}>${run.end ? nothing : linkWord(link, clock)}</span>
+        <span class="dj-link-state" data-link=${link.state}>${isTold ? linkWord(link, clock) : nothing}</span>
         ${
           link.state === "waiting" || link.state === "offline"
             ? html`<button class="link" @click=${head.onRetry}>Retry now</button>`
